@@ -1,0 +1,467 @@
+//! Configuration: built-in defaults → `mas.toml` → `MAS_*` → flags, validated once.
+//! The only reader of the process environment.
+
+use crate::model::project::{PermissionMode, Project};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+const DEFAULTS: &str = include_str!("defaults.toml");
+/// Variables with a meaning of their own, which are not settings.
+const FLAT_VARIABLES: [&str; 2] = ["MAS_CONFIG", "MAS_BOOTSTRAP_KEY"];
+/// The project that exists without configuration.
+pub const DEFAULT_PROJECT: &str = "default";
+
+/// What is wrong with the configuration, naming the setting.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file could not be read, or a value has the wrong type or name.
+    #[error("configuration: {0}")]
+    Load(#[from] config::ConfigError),
+    /// A value is of the right type but makes no sense.
+    #[error("configuration: {setting}: {problem}")]
+    Invalid {
+        /// `section.key`.
+        setting: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+fn invalid(setting: &str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid { setting: setting.to_owned(), problem: problem.into() }
+}
+
+/// The effective settings, validated.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// HTTP server.
+    pub server: Server,
+    /// Database.
+    pub store: Store,
+    /// Rate limits.
+    pub limits: Limits,
+    /// Supervision of agents.
+    pub runner: Runner,
+    /// The Claude Code CLI.
+    pub claude_code: ClaudeCode,
+    /// The built-in scripted model.
+    pub rehearsal: Rehearsal,
+    /// Directories agents may work in, by name.
+    #[serde(default)]
+    pub projects: BTreeMap<String, ProjectSettings>,
+    /// `MAS_BOOTSTRAP_KEY`: the first admin key.
+    #[serde(skip)]
+    pub bootstrap_key: Option<String>,
+    /// Environment agents inherit: what `claude_code.env_allow` lets through.
+    #[serde(skip)]
+    pub agent_env: BTreeMap<String, String>,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is described in defaults.toml")]
+pub struct Server {
+    pub bind: SocketAddr,
+    pub data_dir: PathBuf,
+    pub log_format: LogFormat,
+    pub log_filter: String,
+    pub body_limit_bytes: usize,
+    pub request_timeout_seconds: u64,
+    pub shutdown_seconds: u64,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is described in defaults.toml")]
+pub struct Store {
+    pub url: String,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is described in defaults.toml")]
+pub struct Limits {
+    pub requests_per_minute: u32,
+    pub failed_auth_per_minute: u32,
+}
+
+/// `[runner]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is described in defaults.toml")]
+pub struct Runner {
+    pub max_live_agents: usize,
+    pub max_starting: usize,
+    pub ready_timeout_seconds: u64,
+    pub exit_timeout_seconds: u64,
+    pub interrupt_timeout_seconds: u64,
+    pub task_timeout_seconds: u32,
+    pub max_output_bytes: u64,
+    pub on_shutdown: OnShutdown,
+}
+
+/// What happens to running agents when the server is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnShutdown {
+    /// They work on; the next start picks them up.
+    Detach,
+    /// They are ended.
+    Stop,
+}
+
+/// `[claude_code]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is described in defaults.toml")]
+pub struct ClaudeCode {
+    pub command: String,
+    pub config_dir: PathBuf,
+    pub default_model: String,
+    pub models: Vec<String>,
+    pub max_retries: u32,
+    pub env_allow: Vec<String>,
+}
+
+impl ClaudeCode {
+    /// Whether tasks may ask for `model`.
+    pub fn allows_model(&self, model: &str) -> bool {
+        self.models.iter().any(|pattern| matches_pattern(pattern, model))
+    }
+}
+
+/// `[rehearsal]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is described in defaults.toml")]
+pub struct Rehearsal {
+    pub enabled: bool,
+    pub rules: PathBuf,
+}
+
+/// `[projects.NAME]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectSettings {
+    /// Absolute directory.
+    pub path: PathBuf,
+    /// See [`PermissionMode`].
+    #[serde(default = "accept_edits")]
+    pub permission_mode: PermissionMode,
+    /// Tool rules in the CLI's syntax.
+    #[serde(default)]
+    pub allowed_tools: Vec<String>,
+}
+
+const fn accept_edits() -> PermissionMode {
+    PermissionMode::AcceptEdits
+}
+
+/// What the command line may override.
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "one field per flag of `mas serve`")]
+pub struct Flags {
+    pub config: Option<PathBuf>,
+    pub bind: Option<SocketAddr>,
+    pub data_dir: Option<PathBuf>,
+    pub log_format: Option<LogFormat>,
+    pub rehearsal: bool,
+}
+
+impl Config {
+    /// Reads and validates everything, from this process's environment.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        #[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self::from_sources(flags, &environment)
+    }
+
+    /// [`Config::load`] over a given environment.
+    pub fn from_sources(flags: &Flags, environment: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        use config::{Environment, File, FileFormat};
+        let mut sources = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        let named = flags.config.clone().or_else(|| environment.get("MAS_CONFIG").map(PathBuf::from));
+        sources = match named {
+            Some(path) => sources.add_source(File::from(path).format(FileFormat::Toml)),
+            None => sources.add_source(File::new("mas.toml", FileFormat::Toml).required(false)),
+        };
+        let settings: std::collections::HashMap<String, String> = environment
+            .iter()
+            .filter(|(name, _)| name.starts_with("MAS_") && !FLAT_VARIABLES.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        // `try_parsing` would turn a secret such as `007` into a number; lists are the one case that needs it.
+        let (lists, words): (std::collections::HashMap<_, _>, _) =
+            settings.into_iter().partition(|(name, _)| is_list(&name.to_lowercase()));
+        let variables = |source| Environment::with_prefix("MAS").prefix_separator("_").separator("__").source(Some(source));
+        sources = sources.add_source(variables(words));
+        let mut with_lists = variables(lists).try_parsing(true).list_separator(",");
+        for key in LIST_SETTINGS {
+            with_lists = with_lists.with_list_parse_key(key);
+        }
+        sources = sources.add_source(with_lists);
+        if let Some(bind) = flags.bind {
+            sources = sources.set_override("server.bind", bind.to_string())?;
+        }
+        if let Some(data_dir) = &flags.data_dir {
+            sources = sources.set_override("server.data_dir", data_dir.to_string_lossy().into_owned())?;
+        }
+        if let Some(format) = flags.log_format {
+            let word = match format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            };
+            sources = sources.set_override("server.log_format", word)?;
+        }
+        if flags.rehearsal {
+            sources = sources.set_override("rehearsal.enabled", true)?;
+        }
+        let mut loaded: Self = sources.build()?.try_deserialize()?;
+        loaded.bootstrap_key = environment.get("MAS_BOOTSTRAP_KEY").filter(|key| !key.is_empty()).cloned();
+        loaded.complete(environment)?;
+        loaded.validate()?;
+        Ok(loaded)
+    }
+
+    /// Fills in what depends on the environment or on other settings.
+    fn complete(&mut self, environment: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+        if self.server.data_dir.as_os_str().is_empty() {
+            let set = |name: &str| environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+            let base = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+            self.server.data_dir = base.map(|base| base.join("mas")).ok_or_else(|| {
+                invalid("server.data_dir", "neither HOME nor XDG_DATA_HOME is set; name a directory with --data-dir")
+            })?;
+        }
+        self.server.data_dir = std::path::absolute(&self.server.data_dir)
+            .map_err(|error| invalid("server.data_dir", error.to_string()))?;
+        if self.claude_code.config_dir.as_os_str().is_empty() {
+            self.claude_code.config_dir = self.server.data_dir.join("claude");
+        }
+        self.agent_env = environment
+            .iter()
+            .filter(|(name, _)| self.claude_code.env_allow.iter().any(|pattern| matches_pattern(pattern, name)))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let positive = [
+            ("server.body_limit_bytes", self.server.body_limit_bytes as u64),
+            ("server.request_timeout_seconds", self.server.request_timeout_seconds),
+            ("limits.requests_per_minute", self.limits.requests_per_minute.into()),
+            ("limits.failed_auth_per_minute", self.limits.failed_auth_per_minute.into()),
+            ("runner.max_live_agents", self.runner.max_live_agents as u64),
+            ("runner.ready_timeout_seconds", self.runner.ready_timeout_seconds),
+            ("runner.task_timeout_seconds", self.runner.task_timeout_seconds.into()),
+            ("runner.max_output_bytes", self.runner.max_output_bytes),
+        ];
+        if let Some((setting, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(invalid(setting, "must be greater than 0"));
+        }
+        if self.claude_code.command.is_empty() {
+            return Err(invalid("claude_code.command", "is empty; name the Claude Code executable"));
+        }
+        if !self.store.url.is_empty() && !self.store.url.starts_with("postgres://") && !self.store.url.starts_with("postgresql://") {
+            return Err(invalid("store.url", "must be empty (SQLite in the data directory) or start with postgres://"));
+        }
+        if let Some(key) = &self.bootstrap_key
+            && (key.len() < 8 || !key.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return Err(invalid("MAS_BOOTSTRAP_KEY", "needs at least 8 printable ASCII characters without spaces"));
+        }
+        for (name, project) in &self.projects {
+            let setting = format!("projects.{name}.path");
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+                return Err(invalid(&setting, "a project's name has letters, digits, `-` and `_` only"));
+            }
+            if !project.path.is_absolute() {
+                return Err(invalid(&setting, format!("`{}` is not an absolute path", project.path.display())));
+            }
+            if !project.path.is_dir() {
+                return Err(invalid(&setting, format!("`{}` is not a directory; create it or correct the path", project.path.display())));
+            }
+        }
+        Ok(())
+    }
+
+    /// All projects, `default` included.
+    pub fn projects(&self) -> BTreeMap<String, Project> {
+        let scratch = ProjectSettings {
+            path: self.server.data_dir.join("projects").join(DEFAULT_PROJECT),
+            permission_mode: PermissionMode::AcceptEdits,
+            allowed_tools: Vec::new(),
+        };
+        let mut all = self.projects.clone();
+        all.entry(DEFAULT_PROJECT.to_owned()).or_insert(scratch);
+        all.into_iter()
+            .map(|(name, ProjectSettings { path, permission_mode, allowed_tools })| {
+                (name.clone(), Project { name, path, permission_mode, allowed_tools })
+            })
+            .collect()
+    }
+
+    /// Where the database is.
+    pub fn store_url(&self) -> String {
+        if self.store.url.is_empty() {
+            format!("sqlite://{}", self.server.data_dir.join("mas.db").display())
+        } else {
+            self.store.url.clone()
+        }
+    }
+
+    /// The settings as TOML with secrets hidden.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let mut shown = self.clone();
+        shown.store.url = hide_password(&shown.store.url);
+        toml::to_string_pretty(&shown)
+    }
+}
+
+const LIST_SETTINGS: [&str; 2] = ["claude_code.models", "claude_code.env_allow"];
+
+fn is_list(variable: &str) -> bool {
+    LIST_SETTINGS.iter().any(|key| variable == format!("mas_{}", key.replace('.', "__")))
+}
+
+fn matches_pattern(pattern: &str, text: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == text, |start| text.starts_with(start))
+}
+
+fn hide_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((credentials, host)) => {
+            let user = credentials.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:***@{host}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// Files and directories below the data directory.
+#[derive(Debug, Clone)]
+pub struct DataDir(pub PathBuf);
+
+#[expect(missing_docs, reason = "each name says which file it is")]
+impl DataDir {
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+    pub fn address(&self) -> PathBuf {
+        self.0.join("address")
+    }
+    pub fn admin_key(&self) -> PathBuf {
+        self.0.join("admin-key")
+    }
+    pub fn rehearsal_address(&self) -> PathBuf {
+        self.0.join("rehearsal-address")
+    }
+    pub fn processes(&self) -> PathBuf {
+        self.0.join("processes")
+    }
+    pub fn workspaces(&self) -> PathBuf {
+        self.0.join("workspaces")
+    }
+    pub fn home(&self) -> PathBuf {
+        self.0.join("home")
+    }
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let environment = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Config::from_sources(&Flags::default(), &environment)
+    }
+
+    #[test]
+    fn defaults_bind_loopback_and_find_a_data_directory() {
+        let config = load(&[("HOME", "/home/ann")]).expect("defaults are valid");
+        assert_eq!(config.server.bind.to_string(), "127.0.0.1:3456");
+        assert_eq!(config.server.data_dir, Path::new("/home/ann/.local/share/mas"));
+        assert!(!config.rehearsal.enabled);
+        assert!(config.projects().contains_key(DEFAULT_PROJECT));
+    }
+
+    #[test]
+    fn environment_overrides_and_unknown_settings_are_refused() {
+        let config = load(&[
+            ("HOME", "/h"),
+            ("MAS_SERVER__BIND", "127.0.0.1:0"),
+            ("MAS_CLAUDE_CODE__COMMAND", "007"),
+            ("MAS_CLAUDE_CODE__MODELS", "haiku,sonnet"),
+            ("MAS_LIMITS__REQUESTS_PER_MINUTE", "5"),
+            ("MAS_PROJECTS__SHOP__PATH", "/"),
+            ("MAS_BOOTSTRAP_KEY", "mas_secret_key"),
+        ])
+        .expect("valid");
+        assert_eq!(config.server.bind.port(), 0);
+        assert_eq!(config.claude_code.command, "007");
+        assert_eq!(config.claude_code.models, ["haiku", "sonnet"]);
+        assert_eq!(config.limits.requests_per_minute, 5);
+        assert_eq!(config.projects()["shop"].path, Path::new("/"));
+        assert_eq!(config.bootstrap_key.as_deref(), Some("mas_secret_key"));
+
+        let message = load(&[("HOME", "/h"), ("MAS_SERVER__BINDD", "x")]).expect_err("unknown").to_string();
+        assert!(message.contains("bindd"), "{message}");
+    }
+
+    #[test]
+    fn a_bad_value_is_named() {
+        for (name, value, setting) in [
+            ("MAS_LIMITS__REQUESTS_PER_MINUTE", "0", "limits.requests_per_minute"),
+            ("MAS_STORE__URL", "mysql://x", "store.url"),
+            ("MAS_PROJECTS__SHOP__PATH", "relative", "projects.shop.path"),
+            ("MAS_SERVER__BIND", "nonsense", "server.bind"),
+        ] {
+            let message = load(&[("HOME", "/h"), (name, value)]).expect_err(name).to_string();
+            assert!(message.contains(setting), "{name}: {message}");
+        }
+    }
+
+    #[test]
+    fn printed_settings_hide_the_database_password() {
+        let config = load(&[("HOME", "/h"), ("MAS_STORE__URL", "postgres://mas:hunter2@db/mas")]).expect("valid");
+        let printed = config.to_toml().expect("serialises");
+        assert!(printed.contains("postgres://mas:***@db/mas") && !printed.contains("hunter2"), "{printed}");
+    }
+
+    #[test]
+    fn agents_inherit_only_what_is_allowed() {
+        let config = load(&[("HOME", "/h"), ("LC_ALL", "C"), ("AWS_SECRET", "x"), ("MAS_BOOTSTRAP_KEY", "mas_12345")]).expect("valid");
+        assert_eq!(config.agent_env.keys().collect::<Vec<_>>(), ["HOME", "LC_ALL"]);
+    }
+
+    #[test]
+    fn models_match_exactly_or_by_prefix() {
+        let config = load(&[("HOME", "/h")]).expect("valid");
+        assert!(config.claude_code.allows_model("sonnet") && config.claude_code.allows_model("claude-opus-4-8"));
+        assert!(!config.claude_code.allows_model("gpt-5") && !config.claude_code.allows_model("sonnets"));
+    }
+}

@@ -1,0 +1,12 @@
+//! The vocabulary: plain types and pure transition functions. Nothing here does I/O.
+
+pub mod agent;
+pub mod event;
+pub mod id;
+pub mod key;
+pub mod limits;
+pub mod project;
+pub mod run;
+pub mod runner;
+pub mod task;
+mod word;

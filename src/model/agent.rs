@@ -1,0 +1,126 @@
+//! Agents: durable workers that outlive their processes.
+
+use super::{id::AgentId, run::Provenance, word::word_enum};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+word_enum! {
+    /// The role an agent plays.
+    AgentType {
+        /// Breaks work into steps.
+        Planner = "planner",
+        /// Writes code.
+        Coder = "coder",
+        /// Reviews changes.
+        Reviewer = "reviewer",
+        /// Writes and runs tests.
+        Tester = "tester",
+        /// Gathers information.
+        Researcher = "researcher",
+        /// Designs systems.
+        Architect = "architect",
+        /// Examines data and requirements.
+        Analyst = "analyst",
+        /// Makes things faster or smaller.
+        Optimizer = "optimizer",
+        /// Writes documentation.
+        Documenter = "documenter",
+        /// Directs other agents.
+        Coordinator = "coordinator",
+    }
+}
+
+impl AgentType {
+    /// The role text added to the CLI's system prompt.
+    pub const fn role(self) -> &'static str {
+        match self {
+            Self::Planner => "You are the planner: break the goal into small, ordered, verifiable steps and name risks.",
+            Self::Coder => "You are the coder: implement what is asked with the smallest clear change and leave the code working.",
+            Self::Reviewer => "You are the reviewer: read the work critically, name defects with file and line, and say what to change.",
+            Self::Tester => "You are the tester: write and run tests that could fail, and report exactly what you saw.",
+            Self::Researcher => "You are the researcher: gather facts, name their sources, and separate what is known from what is guessed.",
+            Self::Architect => "You are the architect: design components, boundaries and data flow, and give the reasons for each choice.",
+            Self::Analyst => "You are the analyst: examine requirements or data and report findings with the figures behind them.",
+            Self::Optimizer => "You are the optimizer: measure first, change one thing, measure again, and report both figures.",
+            Self::Documenter => "You are the documenter: write short, true documentation for the reader who has to use the thing.",
+            Self::Coordinator => "You are the coordinator: split the goal between roles, track progress and put the results together.",
+        }
+    }
+}
+
+word_enum! {
+    /// The CLI that does the work.
+    Backend {
+        /// Anthropic's Claude Code.
+        ClaudeCode = "claude-code",
+    }
+}
+
+word_enum! {
+    /// Where an agent stands.
+    AgentStatus {
+        /// Its process is being started.
+        Starting = "starting",
+        /// Its process runs and waits for work.
+        Idle = "idle",
+        /// It works on a run.
+        Busy = "busy",
+        /// It was told to stop its current turn.
+        Interrupting = "interrupting",
+        /// Its process has ended cleanly; the session is kept.
+        Parked = "parked",
+        /// It was ended for good.
+        Terminated = "terminated",
+        /// It could not go on.
+        Failed = "failed",
+        /// Its process vanished without a record.
+        Lost = "lost",
+    }
+}
+
+impl AgentStatus {
+    /// Whether a process should exist for the agent.
+    pub const fn is_live(self) -> bool {
+        match self {
+            Self::Starting | Self::Idle | Self::Busy | Self::Interrupting => true,
+            Self::Parked | Self::Terminated | Self::Failed | Self::Lost => false,
+        }
+    }
+}
+
+/// An agent as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agent {
+    /// Its identifier.
+    pub id: AgentId,
+    /// The user it belongs to.
+    pub owner: String,
+    /// A readable name, such as `coder-1a2b3c`.
+    pub name: String,
+    /// Its role.
+    pub agent_type: AgentType,
+    /// The CLI behind it.
+    pub backend: Backend,
+    /// The project it works in.
+    pub project: String,
+    /// The model asked for; the CLI's default when absent.
+    pub model: Option<String>,
+    /// Where it stands.
+    pub status: AgentStatus,
+    /// Raised by every status change; a late writer with an older one changes nothing.
+    pub generation: i64,
+    /// The CLI's session id.
+    pub session_id: Uuid,
+    /// Absolute directory it works in.
+    pub workspace: String,
+    /// Git branch of its worktree, when the project is a repository.
+    pub branch: Option<String>,
+    /// Commit its worktree started from.
+    pub base_commit: Option<String>,
+    /// Whether a real model or the rehearsal model answers it.
+    pub provenance: Provenance,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// Last change.
+    pub updated_at: DateTime<Utc>,
+}

@@ -1,0 +1,27 @@
+//! Bounds of the API, in one place. `ChatGPT` actions allow 45 s and 100,000 characters per call
+//! (`developers.openai.com/api/docs/actions/production`); ours keep a margin below both.
+
+/// Longest JSON response, in characters.
+pub const RESPONSE_CHARS: usize = 95_000;
+/// Longest wait a caller may ask for, in seconds.
+pub const WAIT_SECONDS: u32 = 40;
+/// Longest task description (the prompt), in characters.
+pub const DESCRIPTION_CHARS: usize = 60_000;
+/// Longest task title, in characters.
+pub const TITLE_CHARS: usize = 200;
+/// Longest idempotency key, in characters.
+pub const IDEMPOTENCY_KEY_CHARS: usize = 200;
+/// Largest output schema, in bytes of JSON.
+pub const OUTPUT_SCHEMA_BYTES: usize = 20_000;
+/// Most items on one page.
+pub const PAGE_ITEMS: u32 = 200;
+/// Items on a page when the caller names no limit.
+pub const DEFAULT_PAGE_ITEMS: u32 = 50;
+/// Longest task run time a caller may ask for, in seconds.
+pub const TIMEOUT_SECONDS: u32 = 86_400;
+/// Highest budget a caller may set for one task, in US dollars.
+pub const BUDGET_USD: f64 = 1_000.0;
+/// Characters of the latest output kept for status answers.
+pub const LATEST_OUTPUT_CHARS: usize = 4_000;
+/// Bytes of a diff kept with a run.
+pub const DIFF_BYTES: usize = 1 << 20;
