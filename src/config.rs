@@ -190,9 +190,8 @@ impl Config {
     /// Reads and validates everything, from this process's environment.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
         #[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
         Self::from_sources(flags, &environment)
     }
 
@@ -252,8 +251,8 @@ impl Config {
                 invalid("server.data_dir", "neither HOME nor XDG_DATA_HOME is set; name a directory with --data-dir")
             })?;
         }
-        self.server.data_dir = std::path::absolute(&self.server.data_dir)
-            .map_err(|error| invalid("server.data_dir", error.to_string()))?;
+        self.server.data_dir =
+            std::path::absolute(&self.server.data_dir).map_err(|error| invalid("server.data_dir", error.to_string()))?;
         if self.claude_code.config_dir.as_os_str().is_empty() {
             self.claude_code.config_dir = self.server.data_dir.join("claude");
         }
@@ -282,7 +281,10 @@ impl Config {
         if self.claude_code.command.is_empty() {
             return Err(invalid("claude_code.command", "is empty; name the Claude Code executable"));
         }
-        if !self.store.url.is_empty() && !self.store.url.starts_with("postgres://") && !self.store.url.starts_with("postgresql://") {
+        if !self.store.url.is_empty()
+            && !self.store.url.starts_with("postgres://")
+            && !self.store.url.starts_with("postgresql://")
+        {
             return Err(invalid("store.url", "must be empty (SQLite in the data directory) or start with postgres://"));
         }
         if let Some(key) = &self.bootstrap_key
@@ -299,7 +301,10 @@ impl Config {
                 return Err(invalid(&setting, format!("`{}` is not an absolute path", project.path.display())));
             }
             if !project.path.is_dir() {
-                return Err(invalid(&setting, format!("`{}` is not a directory; create it or correct the path", project.path.display())));
+                return Err(invalid(
+                    &setting,
+                    format!("`{}` is not a directory; create it or correct the path", project.path.display()),
+                ));
             }
         }
         Ok(())
@@ -454,7 +459,8 @@ mod tests {
 
     #[test]
     fn agents_inherit_only_what_is_allowed() {
-        let config = load(&[("HOME", "/h"), ("LC_ALL", "C"), ("AWS_SECRET", "x"), ("MAS_BOOTSTRAP_KEY", "mas_12345")]).expect("valid");
+        let config =
+            load(&[("HOME", "/h"), ("LC_ALL", "C"), ("AWS_SECRET", "x"), ("MAS_BOOTSTRAP_KEY", "mas_12345")]).expect("valid");
         assert_eq!(config.agent_env.keys().collect::<Vec<_>>(), ["HOME", "LC_ALL"]);
     }
 

@@ -1,3 +1,4 @@
 //! map
+pub mod adapter;
 pub mod config;
 pub mod model;

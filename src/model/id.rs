@@ -102,7 +102,8 @@ mod tests {
     fn one_id_has_one_spelling() {
         let id = TaskId::generate();
         assert_eq!(id.to_string().parse::<TaskId>(), Ok(id));
-        for wrong in ["", "task_", "task_xyz", "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "task_0193F2A87C3E7D10B5A1C2D3E4F50617"] {
+        for wrong in ["", "task_", "task_xyz", "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "task_0193F2A87C3E7D10B5A1C2D3E4F50617"]
+        {
             assert!(wrong.parse::<TaskId>().is_err(), "{wrong}");
         }
     }

@@ -1,0 +1,142 @@
+//! What each agent CLI speaks: how to start it, what to write to it, and what its lines mean. Pure: no I/O.
+//!
+//! The runner sees only the types here. The lines themselves are described in the adapter of each CLI.
+
+pub mod claude_code;
+
+use crate::model::{
+    event::EventKind,
+    project::PermissionMode,
+    run::{Failure, Usage},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+use uuid::Uuid;
+
+/// What is needed to start a CLI.
+#[derive(Debug, Clone)]
+pub struct LaunchRequest<'a> {
+    /// Absolute path of the executable.
+    pub executable: &'a Path,
+    /// Session to create.
+    pub session_id: Uuid,
+    /// Model to use; the CLI's own default when absent.
+    pub model: Option<&'a str>,
+    /// What is allowed without asking.
+    pub permission_mode: PermissionMode,
+    /// Tool rules allowed without asking.
+    pub allowed_tools: &'a [String],
+    /// US dollars the process may spend.
+    pub budget_usd: Option<f64>,
+    /// Times the CLI repeats a failed model request.
+    pub max_retries: u32,
+    /// The CLI's own configuration directory.
+    pub config_dir: &'a Path,
+    /// What agents inherit.
+    pub inherited: &'a BTreeMap<String, String>,
+    /// Where the rehearsal model listens, and the home directory to use with it.
+    pub rehearsal: Option<(&'a str, &'a Path)>,
+}
+
+/// How to start a CLI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// Program and arguments. Holds neither user text nor secrets.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// One line for the CLI's stdin, known by an id so that a restarted server can tell whether it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outgoing {
+    /// Occurs in the line and nowhere else.
+    pub id: String,
+    /// One JSON object, without newline.
+    pub line: String,
+}
+
+/// What the adapter remembers between the lines of one process.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SessionState {
+    /// The CLI's running total, to tell one turn's cost from the next.
+    pub total_cost_usd: f64,
+    /// The CLI's word for the last failed model request.
+    pub last_error: Option<String>,
+    /// The model that answers.
+    pub model: Option<String>,
+}
+
+/// What one line means.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Parsed {
+    /// Facts to keep.
+    pub events: Vec<EventKind>,
+    /// What the runner has to act on.
+    pub signal: Option<Signal>,
+}
+
+/// What a line asks the runner to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Signal {
+    /// The CLI answered the handshake.
+    Ready {
+        /// Whether it has credentials.
+        logged_in: bool,
+    },
+    /// The CLI refused the handshake.
+    Refused(String),
+    /// The CLI asks for something and waits.
+    Asked(Question),
+    /// A turn is over.
+    TurnEnded(Box<TurnEnd>),
+}
+
+/// A question of the CLI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// May this tool run?
+    Permission {
+        /// To be repeated in the answer.
+        request_id: String,
+        /// The tool.
+        tool: String,
+    },
+    /// Something this gateway does not offer.
+    Unsupported {
+        /// To be repeated in the answer.
+        request_id: String,
+        /// The CLI's word for it.
+        subtype: String,
+    },
+}
+
+/// The end of a turn.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TurnEnd {
+    /// Why it failed; absent when it succeeded.
+    pub failure: Option<Failure>,
+    /// Final text.
+    pub text: Option<String>,
+    /// Structured answer, not validated.
+    pub structured_output: Option<Value>,
+    /// Tokens of the turn.
+    pub usage: Option<Usage>,
+    /// US dollars of the turn.
+    pub cost_usd: Option<f64>,
+    /// Wall time of the turn in milliseconds.
+    pub duration_ms: Option<u64>,
+}
+
+/// Where the CLI's executable would be: `command` itself when it has a slash, else the candidates on `path`
+/// (the value of `PATH`), in order.
+pub fn candidates(command: &str, path: &str) -> Vec<PathBuf> {
+    if command.contains('/') {
+        return vec![PathBuf::from(command)];
+    }
+    path.split(':').filter(|dir| !dir.is_empty()).map(|dir| Path::new(dir).join(command)).collect()
+}

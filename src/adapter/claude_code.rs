@@ -1,0 +1,121 @@
+//! Claude Code: one persistent `stream-json` session per process, with the control protocol on stdin.
+//!
+//! Behaviour as measured with version 2.1.197: nothing is printed before the first user message except
+//! answers to control requests, so the `initialize` answer is the sign of readiness; `is_error` decides about
+//! success, never `subtype`; `total_cost_usd` is a running total of the process; a malformed line on stdin
+//! ends the CLI; messages sent while it is busy are merged, so one is sent at a time.
+
+mod encode;
+mod parse;
+
+pub use encode::{deny, initialize, interrupt, refuse, user_message};
+pub use parse::{LOGIN_HINT, parse_line};
+
+use super::{Launch, LaunchRequest};
+use serde_json::json;
+
+/// The version the adapter was written against.
+pub const TESTED_VERSION: &str = "2.1.197";
+
+/// Variables that would make an agent leave the rehearsal model.
+const LIVE_ONLY: [&str; 8] = [
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_BASE_URL",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSH_AUTH_SOCK",
+];
+
+/// Arguments and environment of a new session.
+pub fn launch(request: &LaunchRequest<'_>) -> Launch {
+    let mut argv = vec![request.executable.to_string_lossy().into_owned()];
+    argv.extend(
+        [
+            "-p",
+            "--input-format",
+            "stream-json",
+            "--output-format",
+            "stream-json",
+            "--verbose",
+            "--include-partial-messages",
+            "--permission-prompt-tool",
+            "stdio",
+            "--strict-mcp-config",
+            // No settings files: they could allow tools or run hooks behind the project's configuration.
+            "--setting-sources=",
+        ]
+        .map(str::to_owned),
+    );
+    argv.push(format!("--permission-mode={}", request.permission_mode));
+    argv.push(format!("--session-id={}", request.session_id));
+    if let Some(model) = request.model {
+        argv.push(format!("--model={model}"));
+    }
+    if let Some(budget) = request.budget_usd {
+        argv.push(format!("--max-budget-usd={budget}"));
+    }
+    if !request.allowed_tools.is_empty() {
+        argv.push(format!("--settings={}", json!({ "permissions": { "allow": request.allowed_tools } })));
+    }
+
+    let mut env = request.inherited.clone();
+    if let Some((url, home)) = request.rehearsal {
+        for name in LIVE_ONLY {
+            env.remove(name);
+        }
+        env.insert("ANTHROPIC_BASE_URL".into(), url.to_owned());
+        env.insert("ANTHROPIC_API_KEY".into(), "rehearsal".into());
+        env.insert("HOME".into(), home.to_string_lossy().into_owned());
+    }
+    env.insert("CLAUDE_CONFIG_DIR".into(), request.config_dir.to_string_lossy().into_owned());
+    env.insert("CLAUDE_CODE_MAX_RETRIES".into(), request.max_retries.to_string());
+    env.insert("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC".into(), "1".into());
+    env.insert("DISABLE_AUTOUPDATER".into(), "1".into());
+    Launch { argv, env }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::project::PermissionMode;
+    use std::{collections::BTreeMap, path::Path};
+    use uuid::Uuid;
+
+    fn request<'a>(inherited: &'a BTreeMap<String, String>, rehearsal: Option<(&'a str, &'a Path)>) -> LaunchRequest<'a> {
+        LaunchRequest {
+            executable: Path::new("/opt/claude"),
+            session_id: Uuid::nil(),
+            model: Some("sonnet"),
+            permission_mode: PermissionMode::AcceptEdits,
+            allowed_tools: &[],
+            budget_usd: Some(0.5),
+            max_retries: 2,
+            config_dir: Path::new("/data/claude"),
+            inherited,
+            rehearsal,
+        }
+    }
+
+    #[test]
+    fn rehearsal_agents_carry_no_credential_and_know_only_the_loopback_model() {
+        let inherited: BTreeMap<String, String> =
+            LIVE_ONLY.iter().chain(&["PATH"]).map(|name| ((*name).to_owned(), "real".to_owned())).collect();
+        let launch = launch(&request(&inherited, Some(("http://127.0.0.1:9", Path::new("/data/home")))));
+        assert_eq!(launch.env["ANTHROPIC_BASE_URL"], "http://127.0.0.1:9");
+        assert_eq!(launch.env["HOME"], "/data/home");
+        let real: Vec<_> = launch.env.iter().filter(|(_, value)| *value == "real").map(|(name, _)| name.as_str()).collect();
+        assert_eq!(real, ["PATH"]);
+    }
+
+    #[test]
+    fn limits_and_mode_are_passed_as_single_arguments() {
+        let inherited = BTreeMap::new();
+        let argv = launch(&request(&inherited, None)).argv;
+        for wanted in ["--permission-mode=acceptEdits", "--model=sonnet", "--max-budget-usd=0.5"] {
+            assert!(argv.iter().any(|argument| argument == wanted), "{wanted} in {argv:?}");
+        }
+    }
+}

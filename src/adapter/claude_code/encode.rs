@@ -1,0 +1,72 @@
+//! Lines written to Claude Code's stdin.
+
+use crate::adapter::Outgoing;
+use serde_json::{Value, json};
+
+fn control(id: String, request: &Value) -> Outgoing {
+    let line = json!({"type": "control_request", "request_id": id, "request": request}).to_string();
+    Outgoing { id, line }
+}
+
+fn answer(request_id: &str, response: &Value) -> Outgoing {
+    let line = json!({"type": "control_response", "response": response}).to_string();
+    Outgoing { id: request_id.to_owned(), line }
+}
+
+/// The handshake. `role` is added to the system prompt; `schema` makes every turn end with a structured answer.
+pub fn initialize(id: String, role: &str, schema: Option<&Value>) -> Outgoing {
+    let mut request = json!({"subtype": "initialize", "appendSystemPrompt": role});
+    if let Some(schema) = schema {
+        request["jsonSchema"] = schema.clone();
+    }
+    control(id, &request)
+}
+
+/// A prompt. Send the next one only after the turn's `result`.
+pub fn user_message(id: String, text: &str) -> Outgoing {
+    let line = json!({
+        "type": "user",
+        "message": {"role": "user", "content": text},
+        "uuid": id,
+        "parent_tool_use_id": null,
+        "session_id": "",
+    })
+    .to_string();
+    Outgoing { id, line }
+}
+
+/// Ends the current turn, its running tool included, and keeps the session.
+pub fn interrupt(id: String) -> Outgoing {
+    control(id, &json!({"subtype": "interrupt"}))
+}
+
+/// Refuses a tool call; the model reads `message` and goes on.
+pub fn deny(request_id: &str, message: &str) -> Outgoing {
+    let decision = json!({"behavior": "deny", "message": message});
+    answer(request_id, &json!({"subtype": "success", "request_id": request_id, "response": decision}))
+}
+
+/// Answers a question this gateway does not offer to answer.
+pub fn refuse(request_id: &str, message: &str) -> Outgoing {
+    answer(request_id, &json!({"subtype": "error", "request_id": request_id, "error": message}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_one_json_object_that_holds_its_id() {
+        let hostile = "line one\nline two \u{2028} \"quoted\" \u{0}";
+        for outgoing in [
+            initialize("a-1".into(), hostile, Some(&json!({"type": "object"}))),
+            user_message("a-2".into(), hostile),
+            interrupt("a-3".into()),
+            deny("a-4", hostile),
+            refuse("a-5", hostile),
+        ] {
+            assert!(!outgoing.line.contains('\n') && outgoing.line.contains(&outgoing.id), "{}", outgoing.line);
+            assert!(serde_json::from_str::<Value>(&outgoing.line).is_ok_and(|value| value.is_object()));
+        }
+    }
+}
