@@ -1,4 +1,36 @@
-//! map
+//! `mas-gateway` runs real CLI coding agents under supervision, behind an authenticated REST API.
+//!
+//! This is the map: the modules in dependency order, and where the main flows run. ARCHITECTURE.md tells more.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`model`] | the vocabulary: plain types, pure transitions, no I/O |
+//! | [`config`], [`telemetry`], [`shutdown`] | settings, logs, ending in order |
+//! | [`store`] | the truth: `SQLite` or `PostgreSQL`, one SQL text per query |
+//! | [`bus`] | wake-ups; a notification is a hint to read the store |
+//! | [`process`] | the only place that starts processes: shim, files, containment |
+//! | [`adapter`] | what each agent CLI speaks; pure |
+//! | [`runner`] | claims tasks, one actor per agent, recovery |
+//! | [`app`] | the operations, the only way in for every front door |
+//! | [`api`] | REST: routes, authentication, limits, problems, streams, `OpenAPI` |
+//! | [`rehearsal`] | the scripted loopback model |
+//! | [`cli`] | the command line and the composition root |
+//!
+//! * A task: `api::tasks` → `app::tasks` → `store::tasks` → bus → `runner::provision` → `runner::actor`.
+//! * A line of output: shim → file → `process::Tail` → `adapter` → `runner::machine` → `store::events` → bus → SSE.
+//! * A stop: `app::tasks` → store, bus → `runner::actor` → `runner::machine` → stdin, then the shim.
+//! * A restart: `runner::recover` → `process::ProcessDir::inspect` → `runner::actor` at the stored offset.
+
 pub mod adapter;
+pub mod api;
+pub mod app;
+pub mod bus;
+pub mod cli;
 pub mod config;
 pub mod model;
+pub mod process;
+pub mod rehearsal;
+pub mod runner;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;

@@ -1,4 +1,4 @@
-//! What a runner tells about itself and what it is told.
+//! What a runner tells about itself.
 
 use serde::Serialize;
 
@@ -11,6 +11,4 @@ pub struct RunnerStatus {
     pub cli_version: Option<String>,
     /// Why the CLI cannot be used, in words.
     pub cli_problem: Option<String>,
-    /// Agents with a live process.
-    pub live_agents: u32,
 }

@@ -1,1 +1,16 @@
-fn main() {}
+//! The integration suite: the real binary over HTTP, the real Claude Code CLI against the rehearsal model.
+//! Runs on SQLite, or on PostgreSQL when `MAS_TEST_POSTGRES_URL` names a server.
+
+#![expect(clippy::disallowed_methods, reason = "tests start servers and read their own environment")]
+
+mod architecture;
+mod auth;
+mod commands;
+mod events;
+mod failures;
+mod process;
+mod recovery;
+mod store;
+mod support;
+mod tasks;
+mod validation;

@@ -14,12 +14,30 @@ fn answer(request_id: &str, response: &Value) -> Outgoing {
 }
 
 /// The handshake. `role` is added to the system prompt; `schema` makes every turn end with a structured answer.
+/// The CLI ignores a schema that has `format` anywhere (seen with 2.1.197), so it gets the schema without;
+/// answers are validated against the whole schema here.
 pub fn initialize(id: String, role: &str, schema: Option<&Value>) -> Outgoing {
     let mut request = json!({"subtype": "initialize", "appendSystemPrompt": role});
     if let Some(schema) = schema {
-        request["jsonSchema"] = schema.clone();
+        request["jsonSchema"] = without_format(schema);
     }
     control(id, &request)
+}
+
+fn without_format(schema: &Value) -> Value {
+    match schema {
+        Value::Object(members) => members
+            .iter()
+            // As a keyword its value is a string; a property of that name has a schema.
+            .filter(|(name, value)| !(name.as_str() == "format" && value.is_string()))
+            .map(|(name, value)| match name.as_str() {
+                "const" | "default" | "enum" | "examples" => (name.clone(), value.clone()),
+                _ => (name.clone(), without_format(value)),
+            })
+            .collect(),
+        Value::Array(items) => items.iter().map(without_format).collect(),
+        other => other.clone(),
+    }
 }
 
 /// A prompt. Send the next one only after the turn's `result`.
@@ -54,6 +72,17 @@ pub fn refuse(request_id: &str, message: &str) -> Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_keyword_format_is_taken_out_of_a_schema() {
+        let schema = json!({"type": "object", "default": {"format": "x"}, "properties": {
+            "format": {"type": "string", "format": "date"}, "list": {"items": [{"format": "uri"}]},
+        }});
+        let cleaned = json!({"type": "object", "default": {"format": "x"}, "properties": {
+            "format": {"type": "string"}, "list": {"items": [{}]},
+        }});
+        assert_eq!(without_format(&schema), cleaned);
+    }
 
     #[test]
     fn every_line_is_one_json_object_that_holds_its_id() {

@@ -1,0 +1,77 @@
+# `make` lists what there is. The recipes need a POSIX shell, Rust and Node.js; they install the rest themselves.
+
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+.PHONY: help demo run build check test test-fast test-sqlite test-postgres bench openapi \
+	fmt fmt-check lint doc machete openapi-check agents clean
+
+help: ## List these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
+
+demo: agents ## Serve with the scripted model and send one task through it (DEMO_EXIT=1 stops at the end, DEMO_PORT=N)
+	@echo "Building mas; the first time takes minutes ..."
+	@$(CARGO) build --locked --quiet
+	@MAS_BIN="$(TARGET)/debug/mas" DEMO_EXIT="$(DEMO_EXIT)" DEMO_PORT="$(DEMO_PORT)" node tools/demo.mjs
+
+run: agents ## Serve for real use, with your own Claude login
+	@echo "Building mas for release; the first time takes minutes ..."
+	@$(CARGO) build --locked --quiet --release
+	@MAS_CLAUDE_CODE__COMMAND="$${MAS_CLAUDE_CODE__COMMAND:-$(CURDIR)/agents/claude}" \
+	MAS_CLAUDE_CODE__CONFIG_DIR="$${MAS_CLAUDE_CODE__CONFIG_DIR:-$${CLAUDE_CONFIG_DIR:-$$HOME/.claude}}" \
+	exec "$(TARGET)/release/mas" serve
+
+build: ## Compile the development build
+	$(CARGO) build --locked
+
+check: fmt-check machete lint doc openapi-check test ## Everything CI runs, cheap things first
+
+test: test-sqlite test-postgres ## The whole suite on SQLite, then the integration suite on PostgreSQL
+
+test-sqlite: agents
+	@tools/test-deps.sh git nextest
+	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked
+
+test-postgres: agents
+	@tools/test-deps.sh git nextest postgres
+	tools/with-postgres.sh $(CARGO) nextest run --locked --test it
+
+test-fast: ## On SQLite, without the tests that start a real agent CLI
+	@tools/test-deps.sh git nextest
+	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked -E 'not test(/cli_/)'
+
+bench: agents ## Measure the release build against baselines of the same run
+	$(CARGO) bench --locked --bench gateway
+
+openapi: ## Write openapi/ anew from the code
+	$(CARGO) run --locked --quiet --bin mas -- openapi write
+
+fmt: ## Format the code
+	$(CARGO) fmt
+
+fmt-check:
+	$(CARGO) fmt --check
+
+lint: ## Clippy, warnings are errors
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc: ## Build the internal documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+machete:
+	@tools/test-deps.sh machete
+	$(CARGO) machete
+
+openapi-check:
+	$(CARGO) run --locked --quiet --bin mas -- openapi check
+
+agents: ## Install the pinned agent CLIs below agents/
+	@agents/install.sh
+
+clean: ## Remove build products and installed agent CLIs
+	$(CARGO) clean
+	rm -rf agents/node_modules agents/claude

@@ -1,0 +1,182 @@
+//! The servers that are measured: the gateway, the rehearsal model alone, and a bare axum handler.
+
+use crate::ms;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+const MAS: &str = env!("CARGO_BIN_EXE_mas");
+pub const KEY: &str = "mas_benchmark_key";
+
+/// A `mas serve --rehearsal` of its own.
+pub struct Gateway {
+    pub address: String,
+    pub to_health: f64,
+    pub to_ready: f64,
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Gateway {
+    pub async fn start(cli: &Path, settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let began = Instant::now();
+        let mut child = Command::new(MAS)
+            .args(["serve", "--rehearsal", "--bind", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
+            .arg(dir.path().join("data"))
+            .env_clear()
+            .env("PATH", std::env::var("PATH").expect("PATH"))
+            .env("HOME", dir.path())
+            .env("MAS_BOOTSTRAP_KEY", KEY)
+            .env("MAS_CLAUDE_CODE__COMMAND", cli)
+            .env("MAS_RUNNER__ON_SHUTDOWN", "stop")
+            .env("MAS_LIMITS__REQUESTS_PER_MINUTE", "4000000000")
+            .envs(settings.iter().copied())
+            .current_dir(dir.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("mas starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let first: Value = serde_json::from_str(&lines.next().expect("a line").expect("text")).expect("JSON");
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = first["address"].as_str().expect("an address").to_owned();
+        answered(&address, "/health").await;
+        let to_health = ms(began.elapsed());
+        answered(&address, "/ready").await;
+        Self { address, to_health, to_ready: ms(began.elapsed()), child, _dir: dir }
+    }
+
+    pub fn list_tasks_request(&self) -> String {
+        format!("GET /tasks HTTP/1.1\r\nhost: {}\r\nx-mas-key: {KEY}\r\n\r\n", self.address)
+    }
+
+    pub async fn list_tasks_body(&self) -> String {
+        let request = reqwest::Client::new().get(format!("http://{}/tasks", self.address)).header("x-mas-key", KEY);
+        request.send().await.expect("an answer").text().await.expect("a body")
+    }
+
+    pub fn rss_mb(&self) -> f64 {
+        rss_mb(self.child.id())
+    }
+
+    pub fn stop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The rehearsal model alone.
+pub struct Rehearsal {
+    pub url: String,
+    child: Child,
+}
+
+impl Rehearsal {
+    pub async fn start() -> Self {
+        let mut child = Command::new(MAS)
+            .args(["rehearsal", "--bind", "127.0.0.1:0"])
+            .env_clear()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("mas starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("text");
+        let ready: Value = serde_json::from_str(&line).expect("JSON");
+        Self { url: ready["base_url"].as_str().expect("a URL").to_owned(), child }
+    }
+}
+
+impl Drop for Rehearsal {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// A bare axum server in a process of its own.
+pub struct Bare {
+    pub address: String,
+    pub to_answer: f64,
+    child: Child,
+}
+
+impl Bare {
+    pub async fn start(body: &str) -> Self {
+        let began = Instant::now();
+        let program = std::env::current_exe().expect("this program");
+        let mut child =
+            Command::new(program).args(["bare-server", body]).stdout(Stdio::piped()).spawn().expect("starts");
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut address).expect("text");
+        let address = address.trim().to_owned();
+        answered(&address, "/tasks").await;
+        Self { to_answer: ms(began.elapsed()), address, child }
+    }
+
+    pub fn rss_mb(&self) -> f64 {
+        rss_mb(self.child.id())
+    }
+
+    pub fn stop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The body of the bare server's process.
+pub fn serve_bare(body: &str) {
+    let body: &'static str = body.to_owned().leak();
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(async move {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        println!("{}", listener.local_addr().expect("an address"));
+        let json = [("content-type", "application/json")];
+        let router = axum::Router::new().route("/tasks", axum::routing::get(async move || (json, body)));
+        axum::serve(listener, router).await.expect("serves");
+    });
+}
+
+async fn answered(address: &str, path: &str) {
+    let client = reqwest::Client::new();
+    let asking = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(1));
+        loop {
+            ticks.tick().await;
+            let answer = client.get(format!("http://{address}{path}")).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), asking).await.expect("an answer in time");
+}
+
+fn rss_mb(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.trim().trim_end_matches(" kB").trim().parse::<f64>().expect("a number") / 1024.0
+}
+
+fn end(child: &mut Child) {
+    if child.try_wait().is_ok_and(|status| status.is_none())
+        && let Some(pid) = Pid::from_raw(child.id().cast_signed())
+    {
+        drop(kill_process(pid, Signal::TERM));
+        drop(child.wait());
+    }
+}

@@ -1,0 +1,21 @@
+//! The REST API: one list of routes, thin handlers, one error format.
+
+mod agents;
+mod auth;
+mod bounded;
+mod docs;
+mod events;
+mod extract;
+mod health;
+mod limit;
+mod openapi;
+mod problem;
+mod router;
+mod tasks;
+
+pub use openapi::{actions::openapi_actions, openapi};
+pub use problem::Problem;
+pub use router::{ApiSettings, router};
+
+#[cfg(test)]
+mod testing;

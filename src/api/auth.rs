@@ -1,0 +1,56 @@
+//! The guard before every route that is not public: who calls, and not too often.
+
+use super::{limit::client, problem::Problem, router::ApiState};
+use crate::app::error::AppError;
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, HeaderName},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Header that carries the key.
+pub(super) const KEY_HEADER: HeaderName = HeaderName::from_static("x-mas-key");
+
+/// Lets a caller with a valid key through, within its rate.
+pub(super) async fn guard(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
+    let principal = match state.app.authenticate(secret(request.headers())).await {
+        Ok(principal) => principal,
+        // Only failing requests are counted and refused by address: behind a tunnel everybody has the same one,
+        // and strangers must not lock out the holder of a valid key.
+        Err(AppError::InvalidKey) => {
+            return match state.failures.check(&client(address(&request))) {
+                Ok(_) => Problem::from(AppError::InvalidKey).into_response(),
+                Err(wait) => Problem::too_many(wait, "too many requests without a valid key from this address").into_response(),
+            };
+        }
+        Err(error) => return Problem::from(error).into_response(),
+    };
+    let (standing, mut response) = match state.limits.check(&principal.key_id) {
+        Ok(standing) => {
+            request.extensions_mut().insert(principal);
+            (standing, next.run(request).await)
+        }
+        Err(wait) => {
+            let problem = Problem::too_many(wait, "this key has used up its requests");
+            (state.limits.exhausted(wait), problem.into_response())
+        }
+    };
+    standing.describe(&mut response);
+    response
+}
+
+/// The key as sent; a missing, repeated or unreadable one is as good as an empty one.
+fn secret(headers: &HeaderMap) -> &str {
+    let mut values = headers.get_all(KEY_HEADER).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().unwrap_or_default(),
+        _ => "",
+    }
+}
+
+fn address(request: &Request) -> IpAddr {
+    let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
+}

@@ -1,0 +1,156 @@
+//! Extractors whose refusals are problems that name the field.
+
+use super::problem::Problem;
+use crate::{
+    app::{authorise, error::AppError},
+    model::key::{Principal, Scope},
+};
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Json, Path, Query, Request},
+    http::{StatusCode, request::Parts},
+    response::IntoResponse,
+};
+use serde::de::DeserializeOwned;
+use std::{fmt::Display, str::FromStr};
+
+/// The authenticated caller, put there by `auth::guard`.
+pub(super) struct Caller(pub(super) Principal);
+
+impl Caller {
+    /// Refuses a key without `scope`.
+    pub(super) fn needs(&self, scope: Scope) -> Result<&Principal, Problem> {
+        authorise(&self.0, scope)?;
+        Ok(&self.0)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let found = parts.extensions.get::<Principal>().cloned().map(Self);
+        found.ok_or_else(|| AppError::Internal("a guarded handler was reached without a caller".into()).into())
+    }
+}
+
+/// A JSON body, whatever its content type says. An empty one counts as `{}`, so that all-optional bodies may be left out.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.into_response().status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large; shorten it")
+            }
+            _ => Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "the request body could not be read; send it again"),
+        })?;
+        let bytes = if bytes.trim_ascii().is_empty() { b"{}".as_slice() } else { &bytes };
+        Json::<T>::from_bytes(bytes).map(|Json(value)| Self(value)).map_err(|rejection| {
+            let text = rejection.body_text();
+            if rejection.status() == StatusCode::UNPROCESSABLE_ENTITY {
+                refusal(&text)
+            } else {
+                let detail = format!("the body is not valid JSON ({}); send one JSON object", reason(&text));
+                Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail)
+            }
+        })
+    }
+}
+
+/// Query parameters.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Query::<T>::try_from_uri(&parts.uri).map(|Query(value)| Self(value)).map_err(|error| refusal(&error.body_text()))
+    }
+}
+
+/// The id in the path.
+pub(super) struct Id<T>(pub(super) T);
+
+impl<T: FromStr<Err: Display>, S: Send + Sync> FromRequestParts<S> for Id<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let not_found = |detail: String| Problem::from(AppError::NotFound(detail));
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| not_found("the path holds no readable id".into()))?;
+        text.parse().map(Self).map_err(|error: T::Err| not_found(error.to_string()))
+    }
+}
+
+/// Reads `PREFIX: field: message` as axum words its refusals.
+fn refusal(text: &str) -> Problem {
+    let text = reason(text);
+    if let Some(name) = ["unknown field `", "missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| text.split_once(start))
+        .and_then(|(_, rest)| rest.split_once('`'))
+        .map(|(name, _)| name)
+    {
+        let message = text.split_once(": ").filter(|(path, _)| !path.contains('`')).map_or(text, |(_, message)| message);
+        return Problem::invalid(name, message);
+    }
+    match text.split_once(": ") {
+        Some((path, message)) if !path.contains([' ', '`']) => Problem::invalid(path, message),
+        _ => Problem::invalid("", text),
+    }
+}
+
+/// What axum says after its own introduction.
+fn reason(text: &str) -> &str {
+    ["Failed to deserialize the JSON body into the target type: ", "Failed to parse the request body as JSON: ", "Failed to deserialize query string: "]
+        .iter()
+        .find_map(|start| text.strip_prefix(start))
+        .unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::tasks::{CreateTask, TaskQuery};
+
+    async fn body(text: &str) -> Problem {
+        let request = Request::new(text.to_owned().into());
+        Body::<CreateTask>::from_request(request, &()).await.map(|_| ()).expect_err(text)
+    }
+
+    #[tokio::test]
+    async fn bodies_are_refused_by_field() {
+        for (text, field, word) in [
+            (r#"{"description": "x", "priority": "urgent"}"#, "priority", "critical"),
+            (r#"{"description": 7}"#, "description", "string"),
+            (r#"{"title": "x"}"#, "description", "missing"),
+            ("", "description", "missing"),
+            (r#"{"description": "x", "pirority": "high"}"#, "pirority", "unknown field"),
+            (r#"{"description": "x", "wait_seconds": 1.5}"#, "wait_seconds", "i64"),
+            (r#"[1]"#, "", "struct CreateTask"),
+        ] {
+            let problem = body(text).await;
+            assert_eq!((problem.status, problem.code), (422, "validation_failed"), "{text}: {problem:?}");
+            assert_eq!(problem.errors[0].field, field, "{text}: {problem:?}");
+            assert!(problem.errors[0].message.contains(word), "{text}: {problem:?}");
+        }
+        for text in ["{", r#"{"description": "x"} trailing"#, "nonsense", "\u{feff}{}"] {
+            let problem = body(text).await;
+            assert_eq!((problem.status, problem.code), (400, "invalid_json"), "{text}: {problem:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn queries_are_refused_by_field() {
+        for (query, field) in [("limit=x", "limit"), ("status=done", "status"), ("statuss=created", "statuss"), ("limit=1&limit=2", "limit")] {
+            let request = Request::builder().uri(format!("/tasks?{query}")).body(()).expect("a request");
+            let (mut parts, ()) = request.into_parts();
+            let problem = Params::<TaskQuery>::from_request_parts(&mut parts, &()).await.map(|_| ()).expect_err(query);
+            assert_eq!((problem.status, problem.errors[0].field.as_str()), (422, field), "{problem:?}");
+        }
+    }
+}

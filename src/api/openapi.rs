@@ -1,0 +1,88 @@
+//! The `OpenAPI` document, made from the routes themselves.
+
+pub(super) mod actions;
+pub(super) mod responses;
+
+use super::{auth::KEY_HEADER, problem::Problem, router};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        Content, OpenApi as Document, RefOr, Schema,
+        path::{Operation, PathItem},
+        security::{ApiKey, ApiKeyValue, SecurityScheme},
+    },
+};
+use utoipa_axum::router::OpenApiRouter;
+
+/// Name of the one security scheme.
+const SCHEME: &str = "ApiKeyAuth";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "mas-gateway", description = "Runs real CLI coding agents under supervision and keeps everything they emit. Errors are application/problem+json with a stable code."),
+    servers((url = "/", description = "This gateway")),
+    components(schemas(Problem)),
+    modifiers(&KeyScheme),
+    tags(
+        (name = "tasks", description = "Work for agents"),
+        (name = "agents", description = "The workers"),
+        (name = "system", description = "The gateway itself")
+    )
+)]
+struct Base;
+
+struct KeyScheme;
+
+impl Modify for KeyScheme {
+    fn modify(&self, document: &mut Document) {
+        let key = ApiKeyValue::with_description(header_name(), "A key made with `mas key create`.");
+        document.components.get_or_insert_default().add_security_scheme(SCHEME, SecurityScheme::ApiKey(ApiKey::Header(key)));
+    }
+}
+
+/// The header as people write it.
+fn header_name() -> &'static str {
+    debug_assert!(KEY_HEADER.as_str().eq_ignore_ascii_case("X-MAS-Key"));
+    "X-MAS-Key"
+}
+
+/// The complete document. Needs neither a server nor a database.
+pub fn openapi() -> Document {
+    let routes = OpenApiRouter::with_openapi(Base::openapi()).merge(router::guarded_routes()).merge(router::open_routes());
+    let (_, mut document) = routes.split_for_parts();
+    spread_examples(&mut document);
+    document
+}
+
+/// Readers look for examples at the operation; ours stand at the types. Copies them over.
+fn spread_examples(document: &mut Document) {
+    let schemas = document.components.as_ref().map(|components| components.schemas.clone()).unwrap_or_default();
+    let example = |content: &mut RefOr<Content>| {
+        let RefOr::T(content) = content else { return };
+        if let (None, Some(RefOr::Ref(reference))) = (&content.example, &content.schema) {
+            let name = reference.ref_location.rsplit('/').next().unwrap_or_default();
+            content.example = match schemas.get(name) {
+                Some(RefOr::T(Schema::Object(object))) => object.example.clone(),
+                Some(RefOr::T(Schema::AllOf(all))) => all.example.clone(),
+                _ => None,
+            };
+        }
+    };
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        if let Some(RefOr::T(body)) = &mut operation.request_body {
+            body.content.values_mut().for_each(example);
+        }
+        for response in operation.responses.responses.values_mut() {
+            if let RefOr::T(response) = response {
+                response.content.values_mut().for_each(example);
+            }
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete].into_iter().filter_map(Option::as_mut)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! What both documents promise, asserted without a server.
+
+use super::{actions::openapi_actions, openapi};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+const OPERATIONS: [&str; 11] = [
+    "cancel_task",
+    "create_task",
+    "get_agent",
+    "get_agent_output",
+    "get_health",
+    "get_readiness",
+    "get_task",
+    "list_agents",
+    "list_task_events",
+    "list_tasks",
+    "update_task",
+];
+
+fn full() -> Value {
+    serde_json::to_value(openapi()).expect("JSON")
+}
+
+fn actions() -> Value {
+    openapi_actions("https://mas.example.org/")
+}
+
+fn operations(document: &Value) -> Vec<(String, Value)> {
+    let paths = document["paths"].as_object().expect("paths");
+    let of_path = |(path, item): (&String, &Value)| {
+        let path = path.clone();
+        let item = item.as_object().expect("an item").clone();
+        item.into_iter().map(move |(method, operation)| (format!("{method} {path}"), operation))
+    };
+    paths.iter().flat_map(of_path).collect()
+}
+
+/// Calls `check` with every value in the document and its JSON pointer.
+fn walk(value: &Value, pointer: &str, check: &mut impl FnMut(&str, &Value)) {
+    check(pointer, value);
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, inside)| walk(inside, &format!("{pointer}/{key}"), check)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(n, inside)| walk(inside, &format!("{pointer}/{n}"), check)),
+        _ => {}
+    }
+}
+
+fn check_operations(document: &Value) {
+    let mut ids = BTreeSet::new();
+    for (name, operation) in operations(document) {
+        let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{name} has no operationId"));
+        assert!(ids.insert(id.to_owned()), "{id} is there twice");
+        for key in ["summary", "description"] {
+            let chars = operation[key].as_str().unwrap_or_else(|| panic!("{id} has no {key}")).chars().count();
+            assert!((1..=300).contains(&chars), "{id}: {key} has {chars} characters");
+        }
+        if let Some(body) = operation.get("requestBody") {
+            assert!(body["content"]["application/json"]["example"].is_object(), "{id}: the request has no example");
+        }
+        for (status, response) in operation["responses"].as_object().expect("responses") {
+            assert!(response["description"].is_string(), "{id} {status} has no description");
+            if status.starts_with('2') {
+                assert!(response["content"]["application/json"]["example"].is_object(), "{id} {status} has no example");
+            }
+        }
+    }
+    assert_eq!(ids.iter().map(String::as_str).collect::<Vec<_>>(), OPERATIONS);
+}
+
+fn check_references(document: &Value) {
+    walk(document, "", &mut |pointer, value| {
+        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+            let target = reference.strip_prefix('#').and_then(|inside| document.pointer(inside));
+            assert!(target.is_some(), "{pointer}: {reference} leads nowhere");
+        }
+    });
+}
+
+#[test]
+fn the_full_document_is_complete() {
+    let document = full();
+    assert_eq!((&document["openapi"], &document["info"]["title"]), (&"3.1.0".into(), &"mas-gateway".into()));
+    check_operations(&document);
+    check_references(&document);
+    let scheme = &document["components"]["securitySchemes"]["ApiKeyAuth"];
+    assert_eq!((&scheme["type"], &scheme["in"], &scheme["name"]), (&"apiKey".into(), &"header".into(), &"X-MAS-Key".into()));
+    for (name, operation) in operations(&document) {
+        let public = name.ends_with("/health") || name.ends_with("/ready");
+        assert_eq!(operation["security"][0].get("ApiKeyAuth").is_some(), !public, "{name}");
+        for (status, response) in operation["responses"].as_object().expect("responses") {
+            let error = !status.starts_with('2') && !public;
+            assert_eq!(response["content"].get("application/problem+json").is_some(), error, "{name} {status}");
+        }
+    }
+}
+
+#[test]
+fn optional_fields_are_plain_and_not_required() {
+    let document = full();
+    walk(&document, "", &mut |pointer, value| {
+        assert!(!value["type"].is_array(), "{pointer} may be null");
+        assert!(value.get("oneOf").is_none() || !value["oneOf"].to_string().contains("\"null\""), "{pointer} may be null");
+    });
+    let required = document["components"]["schemas"]["TaskResource"]["required"].to_string();
+    for optional in ["result", "structured_output", "cancel_requested", "events"] {
+        assert!(!required.contains(&format!("\"{optional}\"")), "{optional} is required: {required}");
+    }
+    assert_eq!(document["components"]["schemas"]["CreateTask"]["required"], serde_json::json!(["description"]));
+}
+
+#[test]
+fn the_actions_document_keeps_to_the_importers_rules() {
+    let document = actions();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["servers"], serde_json::json!([{"url": "https://mas.example.org"}]));
+    assert_eq!(document["components"]["securitySchemes"].as_object().expect("schemes").len(), 1);
+    assert!(document["components"]["schemas"].is_object());
+    check_operations(&document);
+    check_references(&document);
+    let all = operations(&document);
+    assert!(all.len() <= 30);
+    for (name, operation) in &all {
+        let consequential = operation["x-openai-isConsequential"].as_bool().unwrap_or_else(|| panic!("{name} does not say"));
+        assert!(!(name.starts_with("get ") && consequential), "{name}");
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            assert!(parameter["in"] == "query" || parameter["in"] == "path", "{name}: {parameter}");
+            assert!(parameter["schema"]["type"].is_string() && parameter["name"].is_string(), "{name}: {parameter}");
+        }
+        if let Some(body) = operation.get("requestBody") {
+            assert_eq!(body["content"]["application/json"]["schema"]["type"], "object", "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_actions_document_has_no_shape_the_importer_stumbles_over() {
+    let document = actions();
+    walk(&document, "", &mut |pointer, value| {
+        let inside_example = pointer.contains("/example");
+        for word in ["$ref", "oneOf", "anyOf", "allOf", "propertyNames", "prefixItems"] {
+            assert!(value.get(word).is_none(), "{pointer} has {word}");
+        }
+        if inside_example {
+            return;
+        }
+        assert!(!value.is_null(), "{pointer} is null");
+        assert!(value.get("type") != Some(&Value::from("null")), "{pointer} is of type null");
+        if value.get("type") == Some(&Value::from("object")) && !pointer.ends_with("/properties") {
+            assert!(value["properties"].is_object(), "{pointer}: an object without properties");
+        }
+        if pointer.ends_with("/schema") || pointer.ends_with("/items") {
+            assert!(value["type"].is_string(), "{pointer} is untyped: {value}");
+        }
+        if pointer.ends_with("/properties") {
+            for (name, property) in value.as_object().expect("properties") {
+                assert!(property["type"].is_string(), "{pointer}/{name} is untyped: {property}");
+            }
+        }
+        if let Some(description) = value.get("description").and_then(Value::as_str) {
+            assert!(description.chars().count() <= 300, "{pointer}: {description}");
+        }
+    });
+    assert!(!document.to_string().contains("event-stream"), "streams are not for ChatGPT");
+    assert!(document.to_string().chars().count() < 100_000);
+}
+
+#[test]
+fn events_are_one_plain_object_in_the_actions_document() {
+    let document = actions();
+    let event = document.pointer("/paths/~1tasks~1{id}~1events/get/responses/200/content/application~1json/schema/properties/events/items");
+    let event = event.expect("the schema of an event");
+    let kinds = event["properties"]["kind"]["enum"].as_array().expect("words");
+    assert_eq!(kinds.len(), 12, "{kinds:?}");
+    assert_eq!(event["properties"]["data"]["properties"]["text"]["type"], "string");
+    for name in ["seq", "at", "kind"] {
+        assert!(event["required"].as_array().expect("required").iter().any(|word| word == name), "{name}: {}", event["required"]);
+    }
+}

@@ -1,0 +1,182 @@
+//! Errors as RFC 9457 `application/problem+json`, whoever produced them: handlers, extractors, layers or panics.
+
+use crate::app::error::{AppError, FieldError};
+use axum::{
+    Json,
+    extract::Request,
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use std::any::Any;
+use utoipa::ToSchema;
+
+/// Media type of every error.
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+/// Header that carries the request id.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// An error in the form of RFC 9457.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({"type": "urn:mas:problem:validation_failed", "title": "Unprocessable Entity", "status": 422, "detail": "project: there is no such project; use one of: default", "code": "validation_failed", "retryable": false, "errors": [{"field": "project", "message": "there is no such project; use one of: default"}]}))]
+pub struct Problem {
+    /// `urn:mas:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What happened and what to do next.
+    pub detail: String,
+    /// Stable: programs may match on it.
+    pub code: &'static str,
+    /// Whether the same request may well succeed later without a change.
+    pub retryable: bool,
+    /// Request id to report, for faults of the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub instance: Option<String>,
+    /// The fields that were refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub errors: Vec<FieldError>,
+    #[serde(skip)]
+    retry_after: Option<u64>,
+}
+
+impl Problem {
+    /// An error that trying again unchanged does not mend.
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:mas:problem:{code}"),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code,
+            retryable: false,
+            instance: None,
+            errors: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// Says that trying again later makes sense, and when.
+    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retryable = true;
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// A refusal of one field or parameter.
+    pub(super) fn invalid(field: &str, message: impl Into<String>) -> Self {
+        AppError::field(field, message).into()
+    }
+
+    /// Too many requests.
+    pub(super) fn too_many(seconds: u64, what: &str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", format!("{what}; try again in {seconds} s")).retry_after(seconds)
+    }
+
+    /// What a layer or the router itself meant by a bare status.
+    fn of_status(status: StatusCode, method: &Method, path: &str, allow: Option<&HeaderValue>) -> Self {
+        let allowed = allow.and_then(|value| value.to_str().ok()).unwrap_or("other methods");
+        let (code, detail) = match status {
+            StatusCode::NOT_FOUND => ("not_found", format!("there is nothing at {path}; /openapi.json lists every path")),
+            StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", format!("{path} does not take {method}; it takes {allowed}")),
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                ("body_too_large", "the request body is too large; shorten it or put large content into the project".to_owned())
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "send the body as application/json".to_owned()),
+            StatusCode::REQUEST_TIMEOUT => {
+                let detail = "the request took too long and was given up; use a smaller wait_seconds and call again";
+                return Self::new(status, "timeout", detail).retry_after(1);
+            }
+            status if status.is_server_error() => return AppError::Internal(format!("bare {status}")).into(),
+            _ => ("bad_request", "the request cannot be understood; see /openapi.json".to_owned()),
+        };
+        Self::new(status, code, detail)
+    }
+}
+
+impl From<AppError> for Problem {
+    /// The one place where faults are logged.
+    fn from(error: AppError) -> Self {
+        let status = match &error {
+            AppError::Validation(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            AppError::NotFound(_) => StatusCode::NOT_FOUND,
+            AppError::IllegalTransition { .. } | AppError::IdempotencyConflict { .. } => StatusCode::CONFLICT,
+            AppError::InvalidKey | AppError::InsufficientScope { .. } => StatusCode::FORBIDDEN,
+            AppError::StoreUnavailable(reason) => {
+                tracing::warn!(reason, "the database cannot be used");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            AppError::Internal(reason) => {
+                tracing::error!(reason, "internal error");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        let mut problem = Self::new(status, error.code(), error.to_string());
+        problem.retryable = error.is_retryable();
+        if problem.retryable {
+            problem = problem.retry_after(1);
+        }
+        if let AppError::Validation(fields) = error {
+            problem.errors = fields;
+        }
+        problem
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Makes a response of a panic. The message goes to the log only.
+#[expect(clippy::needless_pass_by_value, reason = "the signature tower-http asks for")]
+pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response {
+    let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    Problem::from(AppError::Internal(format!("panic: {}", message.unwrap_or("without a message")))).into_response()
+}
+
+/// Turns whatever bare errors come from the router and the layers below into problems, and gives faults of the
+/// gateway the id of the request.
+pub(super) async fn normalise(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let response = next.run(request).await;
+    let status = response.status();
+    let (mut parts, body) = response.into_parts();
+    let problem = match parts.extensions.remove::<Problem>() {
+        Some(problem) if status.is_server_error() => problem,
+        Some(_) => return Response::from_parts(parts, body),
+        None if !(status.is_client_error() || status.is_server_error()) || is_json(&parts.headers) => {
+            return Response::from_parts(parts, body);
+        }
+        None => Problem::of_status(status, &method, &path, parts.headers.get(header::ALLOW)),
+    };
+    let instance = id.filter(|_| status.is_server_error());
+    let mut response = Problem { instance, ..problem }.into_response();
+    for (name, value) in &parts.headers {
+        if ![header::CONTENT_TYPE, header::CONTENT_LENGTH].contains(name) {
+            response.headers_mut().insert(name.clone(), value.clone());
+        }
+    }
+    response
+}
+
+fn is_json(headers: &axum::http::HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    media_type.starts_with("application/json")
+}

@@ -1,0 +1,145 @@
+//! The one list of routes, and the layers around them.
+
+use super::{
+    agents, auth, docs, events, health,
+    limit::Limits,
+    problem::{self, REQUEST_ID},
+    tasks,
+};
+use crate::{app::App, model::id::KeyId};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{from_fn, from_fn_with_state, map_request},
+};
+use std::{net::IpAddr, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer,
+        predicate::{DefaultPredicate, NotForContentType, Predicate},
+    },
+    limit::RequestBodyLimitLayer,
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
+    sensitive_headers::SetSensitiveRequestHeadersLayer,
+    set_header::SetResponseHeaderLayer,
+    timeout::TimeoutLayer,
+    trace::{DefaultOnResponse, TraceLayer},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// How often idle entries of the rate limits are forgotten.
+const SWEEP: Duration = Duration::from_secs(5);
+/// Longest request id taken over from a client.
+const REQUEST_ID_CHARS: usize = 128;
+
+/// What the API needs to know from the configuration.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// Where the outside world reaches the gateway; the `Host` of each request when absent.
+    pub public_url: Option<String>,
+    /// Largest request body.
+    pub body_limit_bytes: usize,
+    /// Longest time until a response starts; event streams start at once and are not concerned.
+    pub request_timeout: Duration,
+    /// Requests each key may make, all of them as a burst.
+    pub requests_per_minute: u32,
+    /// Requests without a valid key from one address.
+    pub failed_auth_per_minute: u32,
+}
+
+/// What handlers and the guard share.
+#[derive(Clone)]
+pub(super) struct ApiState {
+    pub(super) app: App,
+    pub(super) settings: Arc<ApiSettings>,
+    pub(super) limits: Limits<KeyId>,
+    pub(super) failures: Limits<IpAddr>,
+    pub(super) stop: CancellationToken,
+}
+
+/// Routes that need no key.
+pub(super) fn open_routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(health::get_health)).routes(routes!(health::get_readiness))
+}
+
+/// Routes that need `X-MAS-Key`.
+pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(tasks::create_task, tasks::list_tasks))
+        .routes(routes!(tasks::get_task, tasks::update_task))
+        .routes(routes!(tasks::cancel_task))
+        .routes(routes!(events::list_task_events))
+        .routes(routes!(agents::list_agents))
+        .routes(routes!(agents::get_agent))
+        .routes(routes!(agents::get_agent_output))
+}
+
+/// The whole API. Must be called inside a Tokio runtime: it starts the sweeper, which ends with `stop`, as do all
+/// open streams. Serve it with connect info (`into_make_service_with_connect_info::<SocketAddr>`).
+pub fn router(app: App, settings: ApiSettings, stop: CancellationToken) -> Router {
+    let state = ApiState {
+        app,
+        limits: Limits::new(settings.requests_per_minute),
+        failures: Limits::new(settings.failed_auth_per_minute),
+        settings: Arc::new(settings),
+        stop,
+    };
+    tokio::spawn(sweep(state.clone()));
+    let (guarded, _) = guarded_routes().split_for_parts();
+    let (open, _) = open_routes().split_for_parts();
+    let routes = guarded.route_layer(from_fn_with_state(state.clone(), auth::guard)).merge(open).merge(docs::routes());
+    #[cfg(test)]
+    let routes = routes.merge(super::testing::routes());
+    layered(routes, &state.settings).with_state(state)
+}
+
+/// Everything around the routes.
+fn layered(routes: Router<ApiState>, settings: &ApiSettings) -> Router<ApiState> {
+    let not_streams = DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"));
+    let trace = TraceLayer::new_for_http().make_span_with(span).on_failure(()).on_response(DefaultOnResponse::new().level(tracing::Level::INFO));
+    let set = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
+    // On a router the last layer is the outermost.
+    routes
+        .layer(RequestBodyLimitLayer::new(settings.body_limit_bytes))
+        .layer(DefaultBodyLimit::disable())
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, settings.request_timeout))
+        .layer(CatchPanicLayer::custom(problem::of_panic))
+        .layer(from_fn(problem::normalise))
+        .layer(CompressionLayer::new().compress_when(not_streams))
+        .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(set(header::CACHE_CONTROL, "no-store"))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(trace)
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(map_request(drop_long_request_id))
+        .layer(SetSensitiveRequestHeadersLayer::new([auth::KEY_HEADER, header::AUTHORIZATION]))
+}
+
+/// Method, path and request id; never headers or bodies.
+fn span(request: &axum::http::Request<axum::body::Body>) -> tracing::Span {
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), request_id = id)
+}
+
+async fn drop_long_request_id(mut request: Request) -> Request {
+    if request.headers().get(REQUEST_ID).is_some_and(|id| id.len() > REQUEST_ID_CHARS || id.to_str().is_err()) {
+        request.headers_mut().remove(REQUEST_ID);
+    }
+    request
+}
+
+async fn sweep(state: ApiState) {
+    let mut tick = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            () = state.stop.cancelled() => return,
+            _ = tick.tick() => {
+                state.limits.sweep();
+                state.failures.sweep();
+            }
+        }
+    }
+}

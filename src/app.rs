@@ -1,0 +1,95 @@
+//! The operations: the only way in for every front door (REST, MCP, CLI). One file per resource.
+
+pub mod agents;
+pub mod error;
+pub mod events;
+pub mod health;
+pub mod keys;
+pub mod size;
+pub mod tasks;
+mod wait;
+
+use crate::{
+    bus::Bus,
+    model::{
+        key::{Principal, Scope},
+        project::Project,
+        run::Provenance,
+    },
+    store::Store,
+};
+use error::AppError;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// What the operations need to know from the configuration.
+#[derive(Debug, Clone)]
+pub struct AppSettings {
+    /// Projects tasks may name, `default` included.
+    pub projects: BTreeMap<String, Project>,
+    /// Models tasks may ask for; a trailing `*` matches any ending.
+    pub models: Vec<String>,
+    /// The model of tasks that name none; the CLI's own default when absent.
+    pub default_model: Option<String>,
+    /// Seconds a task may run when it names no limit.
+    pub task_timeout_seconds: u32,
+    /// Whether a real model or the rehearsal model answers.
+    pub provenance: Provenance,
+}
+
+/// A handle on the operations; clones share everything.
+#[derive(Clone)]
+pub struct App {
+    store: Store,
+    bus: Bus,
+    settings: Arc<AppSettings>,
+    stop: CancellationToken,
+    started: Instant,
+}
+
+impl App {
+    /// Puts the operations together. `stop` ends waits and streams at shutdown.
+    pub fn new(store: Store, bus: Bus, settings: AppSettings, stop: CancellationToken) -> Self {
+        Self { store, bus, settings: Arc::new(settings), stop, started: Instant::now() }
+    }
+}
+
+/// Refuses a caller whose key lacks `needed`. `operate` includes `read`, `admin` includes everything.
+pub fn authorise(who: &Principal, needed: Scope) -> Result<(), AppError> {
+    if who.allows(needed) || (needed == Scope::Read && who.allows(Scope::Operate)) {
+        Ok(())
+    } else {
+        Err(AppError::InsufficientScope { needed })
+    }
+}
+
+/// Runs a piece of work to its end even when the caller goes away: a front door drops its handlers when a
+/// client disconnects, and a half-done write or a cancelled transaction must not be the result.
+async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T, AppError>> + Send + 'static) -> Result<T, AppError> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(AppError::StoreUnavailable("the server is shutting down".into())),
+        },
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::KeyId;
+
+    #[test]
+    fn operate_includes_read_but_not_the_other_way_round() {
+        let with = |scope| Principal { key_id: KeyId::generate(), user: "ann".into(), scopes: vec![scope] };
+        assert!(authorise(&with(Scope::Operate), Scope::Read).is_ok());
+        assert!(authorise(&with(Scope::Admin), Scope::Operate).is_ok());
+        let error = authorise(&with(Scope::Read), Scope::Operate).expect_err("read may not change anything");
+        assert_eq!(error, AppError::InsufficientScope { needed: Scope::Operate });
+        assert!(authorise(&with(Scope::Approve), Scope::Read).is_err());
+    }
+}

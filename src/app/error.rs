@@ -1,0 +1,149 @@
+//! What can go wrong in an operation, with a stable code each. Every front door maps this one enum.
+
+use crate::{
+    model::{
+        id::TaskId,
+        key::Scope,
+        task::{IllegalTransition, TaskStatus},
+    },
+    store::StoreError,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// One field of a request that cannot be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Name of the field or parameter; empty when the whole request is meant.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl FieldError {
+    /// A refusal of `field`.
+    pub fn new(field: &str, message: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), message: message.into() }
+    }
+}
+
+/// Why an operation was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppError {
+    /// The request is understood but not acceptable.
+    #[error("{}", summary(.0))]
+    Validation(Vec<FieldError>),
+    /// The caller has no such thing, or it belongs to somebody else.
+    #[error("{0}")]
+    NotFound(String),
+    /// The lifecycle does not allow the change.
+    #[error("{}", illegal(*.from, *.to, .legal))]
+    IllegalTransition {
+        /// Where the task stands.
+        from: TaskStatus,
+        /// Where it was asked to go.
+        to: TaskStatus,
+        /// What a caller may ask for instead.
+        legal: Vec<TaskStatus>,
+    },
+    /// The idempotency key was used for a different request.
+    #[error(
+        "the idempotency_key was already used for {task}, with a different request; use a new key for new work, or repeat the first request exactly"
+    )]
+    IdempotencyConflict {
+        /// The task made by the first request.
+        task: TaskId,
+    },
+    /// No key, or one that opens nothing. Deliberately without details.
+    #[error(
+        "the header X-MAS-Key is missing or its key is not valid; send a valid key, or ask the operator for one (`mas key create`)"
+    )]
+    InvalidKey,
+    /// The key is valid but may not do this.
+    #[error("the key has no `{needed}` scope; use a key that has it (`mas key create --scope {needed}`)")]
+    InsufficientScope {
+        /// What the operation needs.
+        needed: Scope,
+    },
+    /// The database cannot be used right now. The text is for the log.
+    #[error("the database cannot be used right now; nothing was changed, try again in a moment")]
+    StoreUnavailable(String),
+    /// A fault of the gateway. The text is for the log.
+    #[error("the gateway has a fault; try again, and report the request id if it stays")]
+    Internal(String),
+}
+
+impl AppError {
+    /// A refusal of one field.
+    pub fn field(field: &str, message: impl Into<String>) -> Self {
+        Self::Validation(vec![FieldError::new(field, message)])
+    }
+
+    /// The stable code programs may match on.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Validation(_) => "validation_failed",
+            Self::NotFound(_) => "not_found",
+            Self::IllegalTransition { .. } => "illegal_transition",
+            Self::IdempotencyConflict { .. } => "idempotency_conflict",
+            Self::InvalidKey => "invalid_key",
+            Self::InsufficientScope { .. } => "insufficient_scope",
+            Self::StoreUnavailable(_) => "store_unavailable",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// Whether the same request may well succeed later without a change.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::StoreUnavailable(_))
+    }
+}
+
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(reason) => Self::StoreUnavailable(reason),
+            StoreError::Internal(reason) => Self::Internal(reason),
+        }
+    }
+}
+
+fn summary(fields: &[FieldError]) -> String {
+    let parts = fields.iter().map(|error| match error.field.as_str() {
+        "" => error.message.clone(),
+        field => format!("{field}: {}", error.message),
+    });
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+fn illegal(from: TaskStatus, to: TaskStatus, legal: &[TaskStatus]) -> String {
+    let legal = match legal {
+        [] if from.is_terminal() => "nothing: the task has ended; create a new task for more work".to_owned(),
+        [] => "nothing".to_owned(),
+        words => words.iter().map(|status| format!("`{status}`")).collect::<Vec<_>>().join(", "),
+    };
+    format!("{}; legal through the API from here: {legal}", IllegalTransition { from, to })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_transition_says_what_is_legal() {
+        let error = AppError::IllegalTransition {
+            from: TaskStatus::InProgress,
+            to: TaskStatus::Complete,
+            legal: vec![TaskStatus::Cancelled],
+        };
+        assert_eq!(error.to_string(), "a task that is `in_progress` cannot become `complete`; legal through the API from here: `cancelled`");
+        let ended = AppError::IllegalTransition { from: TaskStatus::Failed, to: TaskStatus::Cancelled, legal: vec![] };
+        assert!(ended.to_string().contains("has ended"), "{ended}");
+    }
+
+    #[test]
+    fn store_details_stay_out_of_the_words_for_callers() {
+        let error = AppError::from(StoreError::Unavailable("postgres://mas:hunter2@db".into()));
+        assert!(!error.to_string().contains("hunter2") && error.is_retryable());
+    }
+}

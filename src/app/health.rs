@@ -1,0 +1,93 @@
+//! Whether the gateway lives, and whether it can do work.
+
+use super::App;
+use serde::Serialize;
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// The store must answer within this time to count as ready.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The process answers. Says nothing about the database.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({"status": "ok", "version": "0.1.0", "uptime_seconds": 4211}))]
+pub struct Health {
+    /// Always `ok`.
+    pub status: &'static str,
+    /// Version of the gateway.
+    pub version: &'static str,
+    /// Seconds since the gateway started.
+    pub uptime_seconds: u64,
+}
+
+/// One thing the gateway needs.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Check {
+    /// Whether it is in order.
+    pub ok: bool,
+    /// What was found, and what to do when it is not in order.
+    pub detail: String,
+}
+
+/// Everything the gateway needs.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Checks {
+    /// The database.
+    pub store: Check,
+    /// The supervisor of agents.
+    pub runner: Check,
+    /// The agent CLI.
+    pub cli: Check,
+}
+
+/// Whether tasks can be accepted and done.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({"status": "ready", "checks": {"store": {"ok": true, "detail": "answers"}, "runner": {"ok": true, "detail": "running, 2 live agents"}, "cli": {"ok": true, "detail": "2.1.0 (Claude Code)"}}}))]
+pub struct Readiness {
+    /// `ready` or `not_ready`.
+    pub status: &'static str,
+    /// The single findings.
+    pub checks: Checks,
+}
+
+impl Readiness {
+    /// Whether everything is in order.
+    pub fn is_ready(&self) -> bool {
+        self.checks.store.ok && self.checks.runner.ok && self.checks.cli.ok
+    }
+}
+
+impl App {
+    /// Says that the process answers, without touching anything else.
+    pub fn get_health(&self) -> Health {
+        Health { status: "ok", version: env!("CARGO_PKG_VERSION"), uptime_seconds: self.started.elapsed().as_secs() }
+    }
+
+    /// Checks what the gateway needs to do work.
+    pub async fn get_readiness(&self) -> Readiness {
+        let store = match tokio::time::timeout(PING_TIMEOUT, self.store.ping()).await {
+            Ok(Ok(())) => Check { ok: true, detail: "answers".into() },
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the database refused a ping");
+                Check { ok: false, detail: "the database cannot be used; see the gateway's log".into() }
+            }
+            Err(_) => Check { ok: false, detail: format!("the database did not answer within {} s", PING_TIMEOUT.as_secs()) },
+        };
+        let status = self.bus.runner_status();
+        let runner = if status.running {
+            Check { ok: true, detail: "running".to_owned() }
+        } else {
+            Check { ok: false, detail: "not running (yet); tasks wait in the queue".into() }
+        };
+        let cli = match (status.cli_problem, status.cli_version) {
+            (Some(problem), _) => Check { ok: false, detail: problem },
+            (None, Some(version)) => Check { ok: true, detail: version },
+            (None, None) => Check { ok: false, detail: "not checked yet; run `mas doctor` if this stays".into() },
+        };
+        let mut readiness = Readiness { status: "not_ready", checks: Checks { store, runner, cli } };
+        if readiness.is_ready() {
+            readiness.status = "ready";
+        }
+        readiness
+    }
+}

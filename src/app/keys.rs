@@ -1,0 +1,204 @@
+//! API keys: made, listed, revoked and checked. A secret is 256 random bits; only its SHA-256 is stored.
+
+use super::{App, detached, error::AppError};
+use crate::model::{
+    id::KeyId,
+    key::{ApiKey, Principal, Scope},
+};
+use chrono::{DateTime, Timelike, Utc};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// Owner of the first key.
+pub const ADMIN_USER: &str = "admin";
+/// Secrets are `mas_` and 64 hexadecimal digits; anything much longer is not worth hashing.
+const LONGEST_SECRET: usize = 512;
+
+/// A key to make.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// Owner of everything made with the key.
+    pub user: String,
+    /// What the operator calls it.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// When it stops working, if ever.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// What [`App::ensure_admin_key`] found or did.
+#[derive(Clone, PartialEq, Eq)]
+pub enum AdminKey {
+    /// There are keys already.
+    AlreadyThere,
+    /// The first key was made; this is the only time its secret is known.
+    Created {
+        /// The secret.
+        secret: String,
+    },
+    /// The secret given in the environment works from now on.
+    FromEnvironment,
+}
+
+impl App {
+    /// Makes a key; the secret is returned here and never again.
+    pub async fn create_key(&self, new: NewKey) -> Result<(ApiKey, String), AppError> {
+        if new.scopes.is_empty() {
+            return Err(AppError::field("scopes", "name at least one of read, operate, approve, admin"));
+        }
+        for (field, text) in [("user", &new.user), ("name", &new.name)] {
+            if text.trim().is_empty() || text.chars().count() > 100 || text.chars().any(char::is_control) {
+                return Err(AppError::field(field, "needs 1 to 100 characters without control characters"));
+            }
+        }
+        if new.expires_at.is_some_and(|end| end <= Utc::now()) {
+            return Err(AppError::field("expires_at", "lies in the past"));
+        }
+        let secret = new_secret()?;
+        let key = self.insert_key(new, &secret).await?;
+        Ok((key, secret))
+    }
+
+    /// All keys, without secrets.
+    pub async fn list_keys(&self) -> Result<Vec<ApiKey>, AppError> {
+        Ok(self.store.list_keys().await?)
+    }
+
+    /// Ends a key at once and for good.
+    pub async fn revoke_key(&self, id: KeyId) -> Result<(), AppError> {
+        let app = self.clone();
+        let known = detached(async move { Ok(app.store.revoke_key(id, now()).await?) }).await?;
+        if known { Ok(()) } else { Err(AppError::NotFound(format!("there is no key {id}; `mas key list` shows all"))) }
+    }
+
+    /// Sees to it that somebody can get in: takes the secret of the environment when it is not known yet, else
+    /// makes one key when there is none at all. A revoked key is known and stays revoked.
+    pub async fn ensure_admin_key(&self, bootstrap: Option<&str>) -> Result<AdminKey, AppError> {
+        let admin = |name: &str| NewKey {
+            user: ADMIN_USER.into(),
+            name: name.into(),
+            scopes: vec![Scope::Admin],
+            expires_at: None,
+        };
+        if let Some(secret) = bootstrap {
+            let hash = hash(secret);
+            if self.store.find_key(&prefix(&hash)).await?.is_some_and(|(_, stored)| stored == hash) {
+                return Ok(AdminKey::AlreadyThere);
+            }
+            self.insert_key(admin("MAS_BOOTSTRAP_KEY"), secret).await?;
+            return Ok(AdminKey::FromEnvironment);
+        }
+        if self.store.count_keys().await? > 0 {
+            return Ok(AdminKey::AlreadyThere);
+        }
+        let (_, secret) = self.create_key(admin("first start")).await?;
+        Ok(AdminKey::Created { secret })
+    }
+
+    /// Who `secret` stands for. Unknown, expired and revoked keys fail alike, after the same work.
+    pub async fn authenticate(&self, secret: &str) -> Result<Principal, AppError> {
+        if secret.len() > LONGEST_SECRET {
+            return Err(AppError::InvalidKey);
+        }
+        let hash = hash(secret);
+        let found = self.store.find_key(&prefix(&hash)).await?;
+        // An unknown key is compared too, with a hash it cannot have: its own complement.
+        let dummy = hash.map(|byte| !byte);
+        let (key, stored) = match &found {
+            Some((key, stored)) => (Some(key), stored),
+            None => (None, &dummy),
+        };
+        let same = bool::from(stored.ct_eq(&hash));
+        match key {
+            Some(key) if same && key.is_valid_at(Utc::now()) => {
+                Ok(Principal { key_id: key.id, user: key.user.clone(), scopes: key.scopes.clone() })
+            }
+            _ => Err(AppError::InvalidKey),
+        }
+    }
+
+    async fn insert_key(&self, new: NewKey, secret: &str) -> Result<ApiKey, AppError> {
+        let NewKey { user, name, scopes, expires_at } = new;
+        let key = ApiKey { id: KeyId::generate(), user, name, scopes, created_at: now(), expires_at, revoked_at: None };
+        let (app, hash, stored) = (self.clone(), hash(secret), key.clone());
+        detached(async move { Ok(app.store.insert_key(&stored, &hash).await?) }).await?;
+        Ok(key)
+    }
+}
+
+/// The time, cut to what every database keeps.
+pub(super) fn now() -> DateTime<Utc> {
+    let now = Utc::now();
+    now.with_nanosecond(now.nanosecond() / 1_000 * 1_000).unwrap_or(now)
+}
+
+fn new_secret() -> Result<String, AppError> {
+    use std::fmt::Write as _;
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| AppError::Internal(format!("no random bytes: {error}")))?;
+    Ok(bytes.iter().fold("mas_".to_owned(), |mut secret, byte| {
+        // Writing into a `String` cannot fail.
+        let _ = write!(secret, "{byte:02x}");
+        secret
+    }))
+}
+
+fn hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+fn prefix(hash: &[u8; 32]) -> [u8; 8] {
+    let mut prefix = [0; 8];
+    prefix.copy_from_slice(&hash[..8]);
+    prefix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::TestApp;
+
+    #[test]
+    fn secrets_are_long_and_never_the_same() {
+        let (one, two) = (new_secret().expect("random"), new_secret().expect("random"));
+        assert_ne!(one, two);
+        let digits = one.strip_prefix("mas_").expect("prefix");
+        assert!(digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()), "{digits}");
+    }
+
+    #[tokio::test]
+    async fn only_valid_keys_open() {
+        let test = TestApp::start().await;
+        let new = NewKey { user: "ann".into(), name: "laptop".into(), scopes: vec![Scope::Read], expires_at: None };
+        let (key, secret) = test.app.create_key(new.clone()).await.expect("made");
+        assert_eq!(test.app.authenticate(&secret).await.expect("opens").user, "ann");
+        for wrong in ["", "mas_", "nonsense", &secret[1..], &"x".repeat(1000)] {
+            assert_eq!(test.app.authenticate(wrong).await, Err(AppError::InvalidKey));
+        }
+        test.app.revoke_key(key.id).await.expect("revoked");
+        assert_eq!(test.app.authenticate(&secret).await, Err(AppError::InvalidKey));
+        assert!(matches!(test.app.revoke_key(KeyId::generate()).await, Err(AppError::NotFound(_))));
+        assert!(test.app.create_key(NewKey { scopes: vec![], ..new }).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_first_start_makes_one_admin_key() {
+        let test = TestApp::start().await;
+        let AdminKey::Created { secret } = test.app.ensure_admin_key(None).await.expect("made") else { panic!("no key made") };
+        assert!(test.app.authenticate(&secret).await.expect("opens").is_admin());
+        assert!(test.app.ensure_admin_key(None).await.expect("checked") == AdminKey::AlreadyThere);
+    }
+
+    #[tokio::test]
+    async fn a_key_of_the_environment_works_and_stays_revoked() {
+        let test = TestApp::start().await;
+        let given = Some("mas_from_environment");
+        assert!(test.app.ensure_admin_key(given).await.expect("made") == AdminKey::FromEnvironment);
+        assert!(test.app.ensure_admin_key(given).await.expect("checked") == AdminKey::AlreadyThere);
+        let key = test.app.authenticate("mas_from_environment").await.expect("opens").key_id;
+        test.app.revoke_key(key).await.expect("revoked");
+        assert!(test.app.ensure_admin_key(given).await.expect("checked") == AdminKey::AlreadyThere);
+        assert!(test.app.authenticate("mas_from_environment").await.is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! What unit tests of the operations and of the API share: an app over a fresh SQLite file.
+
+use super::{App, AppSettings, keys::now};
+use crate::{
+    bus::{Bus, Topic},
+    model::{
+        agent::{Agent, AgentStatus, AgentType, Backend},
+        event::{Event, EventKind},
+        id::{AgentId, KeyId, ProcessId, RunId},
+        key::{Principal, Scope},
+        project::{PermissionMode, Project},
+        run::{Provenance, Run, RunOutcome},
+        task::{Task, TaskStatus},
+    },
+    store::{Appended, Batch, Process, Provision, RunUpdate, Store, TaskChange},
+};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct TestApp {
+    pub(crate) app: App,
+    pub(crate) store: Store,
+    pub(crate) bus: Bus,
+    pub(crate) stop: CancellationToken,
+    _dir: tempfile::TempDir,
+}
+
+impl TestApp {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let url = format!("sqlite://{}", dir.path().join("mas.db").display());
+        let (bus, stop) = (Bus::local(), CancellationToken::new());
+        let store = Store::connect(&url).await.expect("a fresh database");
+        let app = App::new(store.clone(), bus.clone(), settings(), stop.clone());
+        Self { app, store, bus, stop, _dir: dir }
+    }
+}
+
+/// A claimed task in the hands of a pretended runner.
+pub(crate) struct Work {
+    pub(crate) task: Task,
+    pub(crate) agent: AgentId,
+    run: RunId,
+    process: ProcessId,
+    seq: i64,
+}
+
+impl TestApp {
+    /// Claims the next task and gives it an agent, as the runner does.
+    pub(crate) async fn claim(&self) -> Work {
+        let task = self.store.claim_task(now()).await.expect("claimed").expect("a task waits");
+        let (agent, run, process) = (AgentId::generate(), RunId::generate(), ProcessId::generate());
+        let at = now();
+        let provision = Provision {
+            task_id: task.id,
+            task_generation: task.generation,
+            agent: Agent {
+                id: agent,
+                owner: task.owner.clone(),
+                name: "coder-1".into(),
+                agent_type: AgentType::Coder,
+                backend: Backend::ClaudeCode,
+                project: task.project.clone(),
+                model: None,
+                status: AgentStatus::Busy,
+                generation: 0,
+                session_id: uuid::Uuid::new_v4(),
+                workspace: "/work".into(),
+                branch: None,
+                base_commit: None,
+                provenance: Provenance::Live,
+                created_at: at,
+                updated_at: at,
+            },
+            run: Run {
+                id: run,
+                task_id: task.id,
+                agent_id: agent,
+                progress: "starting".into(),
+                latest_output: String::new(),
+                outcome: RunOutcome::default(),
+                started_at: at,
+                ended_at: None,
+            },
+            process: Process {
+                id: process,
+                agent_id: agent,
+                run_id: run,
+                offset: 0,
+                state: serde_json::json!({}),
+                started_at: at,
+                ended_at: None,
+            },
+        };
+        assert!(self.store.provision(&provision).await.expect("provisioned"));
+        let mut work = Work { task, agent, run, process, seq: 0 };
+        self.emit(&mut work, vec![], Some(TaskStatus::InProgress), RunOutcome::default()).await;
+        work
+    }
+
+    /// Stores events and what follows from them, then tells everybody, as the runner does.
+    pub(crate) async fn emit(&self, work: &mut Work, kinds: Vec<EventKind>, status: Option<TaskStatus>, outcome: RunOutcome) {
+        let (before, at) = (work.seq, now());
+        let events: Vec<Event> = kinds
+            .into_iter()
+            .map(|kind| {
+                work.seq += 1;
+                let (seq, task_seq) = (work.seq, Some(work.seq));
+                Event { agent_id: work.agent, seq, task_id: Some(work.task.id), task_seq, run_id: Some(work.run), at, kind }
+            })
+            .collect();
+        let process = self.store.list_open_processes().await.expect("read").into_iter().find(|open| open.id == work.process);
+        let offset = process.expect("open").offset;
+        let batch = Batch {
+            process_id: work.process,
+            expected_offset: offset,
+            offset: offset + 1 + work.seq - before,
+            state: &serde_json::json!({}),
+            events: &events,
+            run: Some(RunUpdate { progress: "working", latest_output: "latest", outcome: &outcome, ended: false }),
+            agent_status: None,
+            task: status.map(|status| TaskChange { status, failure: None, at }),
+            task_id: work.task.id,
+            agent_id: work.agent,
+            run_id: work.run,
+            process_ended: false,
+            at,
+        };
+        assert!(matches!(self.store.append(&batch).await.expect("appended"), Appended::Done { .. }));
+        self.bus.notify(Topic::Task(work.task.id));
+        self.bus.notify(Topic::Agent(work.agent));
+    }
+
+    /// Emits one text.
+    pub(crate) async fn say(&self, work: &mut Work, text: &str) {
+        self.emit(work, vec![message(text)], None, RunOutcome::default()).await;
+    }
+
+    /// Completes the task with `result`.
+    pub(crate) async fn complete(&self, work: &mut Work, result: &str) {
+        let outcome = RunOutcome { result: Some(result.into()), ..RunOutcome::default() };
+        self.emit(work, vec![message(result)], Some(TaskStatus::Complete), outcome).await;
+    }
+}
+
+pub(crate) fn message(text: &str) -> EventKind {
+    EventKind::Message { text: text.into(), model: None, parent_tool_use_id: None }
+}
+
+pub(crate) fn settings() -> AppSettings {
+    let project = |name: &str| Project {
+        name: name.into(),
+        path: std::env::temp_dir(),
+        permission_mode: PermissionMode::AcceptEdits,
+        allowed_tools: vec![],
+    };
+    AppSettings {
+        projects: ["default", "shop"].into_iter().map(|name| (name.to_owned(), project(name))).collect(),
+        models: vec!["haiku".into(), "claude-*".into()],
+        default_model: None,
+        task_timeout_seconds: 3600,
+        provenance: Provenance::Live,
+    }
+}
+
+pub(crate) fn principal(user: &str, scopes: &[Scope]) -> Principal {
+    Principal { key_id: KeyId::generate(), user: user.into(), scopes: scopes.to_vec() }
+}

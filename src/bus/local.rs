@@ -1,0 +1,154 @@
+//! The bus within one process: a table of the topics somebody listens to, and the runner's status.
+
+use super::Topic;
+use crate::model::runner::RunnerStatus;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::watch;
+
+/// State of an in-process bus. Its memory is bounded by the number of live subscriptions.
+#[derive(Debug, Default)]
+pub struct Local {
+    topics: Mutex<HashMap<Topic, Listeners>>,
+    runner: Mutex<RunnerStatus>,
+}
+
+/// The listeners of one topic. The count is kept here, not taken from the channel: a receiver that is being
+/// dropped still counts there, so two that leave at once would each leave the entry to the other.
+#[derive(Debug)]
+struct Listeners {
+    sender: watch::Sender<()>,
+    count: usize,
+}
+
+/// Nothing here panics while it holds a lock, and the data stays valid if something ever does.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Local {
+    pub(super) fn notify(&self, topic: Topic) {
+        if let Some(listeners) = lock(&self.topics).get(&topic) {
+            listeners.sender.send_replace(());
+        }
+    }
+
+    pub(super) fn subscribe(self: &Arc<Self>, topic: Topic) -> Subscription {
+        let mut topics = lock(&self.topics);
+        let listeners = topics.entry(topic).or_insert_with(|| Listeners { sender: watch::Sender::new(()), count: 0 });
+        listeners.count += 1;
+        Subscription { local: Arc::clone(self), topic, receiver: listeners.sender.subscribe() }
+    }
+
+    pub(super) fn set_runner_status(&self, status: RunnerStatus) {
+        *lock(&self.runner) = status;
+    }
+
+    pub(super) fn runner_status(&self) -> RunnerStatus {
+        lock(&self.runner).clone()
+    }
+
+    fn unsubscribe(&self, topic: Topic) {
+        let mut topics = lock(&self.topics);
+        if let Some(listeners) = topics.get_mut(&topic) {
+            listeners.count -= 1;
+            if listeners.count == 0 {
+                topics.remove(&topic);
+            }
+        }
+    }
+}
+
+/// One listener of one topic. Dropping it ends the subscription.
+#[derive(Debug)]
+pub struct Subscription {
+    local: Arc<Local>,
+    topic: Topic,
+    receiver: watch::Receiver<()>,
+}
+
+impl Subscription {
+    /// Waits for a notification; returns at once when there was one since the last call, or since the subscription
+    /// began. Several notifications count as one. Safe in `select!`: a cancelled call loses nothing.
+    pub async fn changed(&mut self) {
+        if self.receiver.changed().await.is_err() {
+            // Cannot happen: the sender stays in the table as long as this listener is counted.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.local.unsubscribe(self.topic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Bus, *};
+    use crate::model::id::{AgentId, TaskId};
+    use futures::FutureExt;
+
+    fn topics(bus: &Bus) -> usize {
+        let Bus::Local(local) = bus;
+        lock(&local.topics).len()
+    }
+
+    #[tokio::test]
+    async fn a_notification_before_the_wait_is_not_lost_and_counts_once() {
+        let bus = Bus::local();
+        let topic = Topic::Task(TaskId::generate());
+        bus.notify(topic);
+        let mut subscription = bus.subscribe(topic);
+        assert!(subscription.changed().now_or_never().is_none(), "older than the subscription");
+        bus.notify(topic);
+        bus.notify(topic);
+        bus.notify(Topic::Dispatch);
+        assert!(subscription.changed().now_or_never().is_some());
+        assert!(subscription.changed().now_or_never().is_none(), "two notifications, one wake-up");
+        bus.notify(topic);
+        assert!(subscription.changed().now_or_never().is_some(), "a cancelled wait loses nothing");
+    }
+
+    #[tokio::test]
+    async fn the_table_holds_only_topics_with_listeners() {
+        let bus = Bus::local();
+        let agent = Topic::Agent(AgentId::generate());
+        let (first, mut second) = (bus.subscribe(agent), bus.subscribe(agent));
+        let other = bus.subscribe(Topic::Dispatch);
+        assert_eq!(topics(&bus), 2);
+        drop(first);
+        bus.notify(agent);
+        assert!(second.changed().now_or_never().is_some(), "one listener leaving does not cut off the other");
+        drop((second, other));
+        assert_eq!(topics(&bus), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn many_subscribers_come_and_go_and_each_is_woken() {
+        let bus = Bus::local();
+        let topic = Topic::Task(TaskId::generate());
+        let listeners: Vec<_> = (0..500)
+            .map(|_| {
+                let mut subscription = bus.subscribe(topic);
+                tokio::spawn(async move { subscription.changed().await })
+            })
+            .collect();
+        bus.notify(topic);
+        for listener in listeners {
+            listener.await.expect("woken");
+        }
+        assert_eq!(topics(&bus), 0, "concurrent drops leave nothing behind");
+    }
+
+    #[test]
+    fn the_latest_runner_status_is_kept() {
+        let bus = Bus::local();
+        assert!(!bus.runner_status().running);
+        bus.clone().set_runner_status(RunnerStatus { running: true, live_agents: 3, ..RunnerStatus::default() });
+        assert_eq!((bus.runner_status().running, bus.runner_status().live_agents), (true, 3));
+    }
+}

@@ -1,0 +1,115 @@
+//! `mas doctor`: what is missing on this machine, and how to get it.
+
+use super::output::{print, runtime};
+use crate::{
+    adapter::claude_code::TESTED_VERSION,
+    config::{Config, DataDir},
+    process::run_command,
+    runner::{
+        Settings,
+        preflight::{cli_version, find_cli, is_logged_in},
+    },
+};
+use std::{net::TcpListener, path::Path, process::ExitCode, time::Duration};
+
+enum Finding {
+    Good(String),
+    /// Works, but should be known.
+    Note(String),
+    Bad(String),
+}
+use Finding::{Bad, Good, Note};
+
+pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    let findings = runtime()?.block_on(examine(config));
+    let mut healthy = true;
+    for (subject, finding) in findings {
+        let (mark, text) = match finding {
+            Good(text) => ("ok  ", text),
+            Note(text) => ("note", text),
+            Bad(text) => {
+                healthy = false;
+                ("FAIL", text)
+            }
+        };
+        print(&format!("{mark}  {subject:<15} {text}"));
+    }
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
+    let settings = Settings {
+        runner: config.runner.clone(),
+        claude_code: config.claude_code.clone(),
+        projects: config.projects(),
+        agent_env: config.agent_env.clone(),
+        data: DataDir(config.server.data_dir.clone()),
+        rehearsal_url: None,
+    };
+    let mut findings = vec![("data directory", data_dir(config)), ("port", port(config)), ("git", git(config).await)];
+    let executable = match find_cli(&settings) {
+        Ok(executable) => executable,
+        Err(problem) => {
+            findings.push(("claude", Bad(problem)));
+            return findings;
+        }
+    };
+    match cli_version(&settings, &executable).await {
+        Err(problem) => {
+            findings.push(("claude", Bad(problem)));
+            return findings;
+        }
+        Ok(version) if version.starts_with(TESTED_VERSION) => {
+            findings.push(("claude", Good(format!("{version} at {}", executable.display()))));
+        }
+        Ok(version) => findings.push((
+            "claude",
+            Note(format!("{version} at {}; the gateway is tested with {TESTED_VERSION}", executable.display())),
+        )),
+    }
+    findings.push((
+        "claude login",
+        if config.rehearsal.enabled {
+            Good("not needed in rehearsal".into())
+        } else {
+            match is_logged_in(&settings, &executable).await {
+                Ok(true) => Good("logged in".into()),
+                Ok(false) => Bad(format!(
+                    "not logged in. Either run `CLAUDE_CONFIG_DIR={} {} /login`, or set ANTHROPIC_API_KEY or \
+                     CLAUDE_CODE_OAUTH_TOKEN (from `claude setup-token`) for the gateway",
+                    config.claude_code.config_dir.display(),
+                    executable.display()
+                )),
+                Err(problem) => Bad(problem),
+            }
+        },
+    ));
+    findings
+}
+
+fn data_dir(config: &Config) -> Finding {
+    let dir = &config.server.data_dir;
+    // The nearest directory that exists decides whether the rest can be made.
+    let existing = dir.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    match rustix::fs::access(existing, rustix::fs::Access::WRITE_OK) {
+        Ok(()) => Good(dir.display().to_string()),
+        Err(error) => Bad(format!("{}: {error}; choose another with --data-dir", existing.display())),
+    }
+}
+
+fn port(config: &Config) -> Finding {
+    let bind = config.server.bind;
+    match TcpListener::bind(bind) {
+        Ok(_) if bind.ip().is_loopback() => Good(format!("{bind} is free")),
+        Ok(_) => Note(format!("{bind} is free; it can be reached from other machines, protected by API keys only")),
+        Err(error) => Bad(format!("{bind}: {error}; stop what listens there or choose another with --bind")),
+    }
+}
+
+async fn git(config: &Config) -> Finding {
+    match run_command(&["git", "--version"], Path::new("/"), &config.agent_env, None, Duration::from_secs(10), 4096).await {
+        Ok(output) if output.success() => Good(output.stdout_text()),
+        Ok(output) => Bad(format!("`git --version` failed: {}", output.stderr_text())),
+        Err(error) => Bad(format!("git was not found ({error}); install it, for example with `apt-get install git`")),
+    }
+}

@@ -1,0 +1,172 @@
+//! `mas serve`: puts everything together. The only place that sees every module.
+
+use crate::{
+    api,
+    app::{App, AppSettings, keys::AdminKey},
+    bus::Bus,
+    config::{Config, DataDir},
+    model::run::Provenance,
+    rehearsal,
+    runner::{self, Runner},
+    shutdown,
+    store::Store,
+    telemetry,
+};
+use anyhow::{Context, anyhow, bail};
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub(super) fn run(config: Config) -> anyhow::Result<ExitCode> {
+    telemetry::init(config.server.log_format, &config.server.log_filter).map_err(|error| anyhow!(error))?;
+    make_data_dir(&config)?;
+    let data = DataDir(config.server.data_dir.clone());
+    // Held until the process ends, however it ends.
+    let _owner = own(&data)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(&config, &data))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.server.bind)
+        .await
+        .with_context(|| format!("server.bind: cannot listen on {}; is another server running there?", config.server.bind))?;
+    let address = listener.local_addr()?;
+    // The first log line: scripts read the address from it.
+    tracing::info!(address = %address, version = env!("CARGO_PKG_VERSION"), "listening");
+    std::fs::write(data.address(), address.to_string()).context("cannot write the address file")?;
+
+    let stop = CancellationToken::new();
+    shutdown::cancel_on_signal(stop.clone())?;
+    let store = open_store(config).await?;
+    let bus = Bus::local();
+    let app = App::new(store.clone(), bus.clone(), app_settings(config), stop.clone());
+    admin_key(&app, config, data).await?;
+
+    // The model outlives the API: agents that are being ended may still talk to it.
+    let model_stop = CancellationToken::new();
+    let rehearsal_url = start_rehearsal(config, data, &model_stop).await?;
+    let settings = runner::Settings {
+        runner: config.runner.clone(),
+        claude_code: config.claude_code.clone(),
+        projects: config.projects(),
+        agent_env: config.agent_env.clone(),
+        data: data.clone(),
+        rehearsal_url,
+    };
+    let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus, settings, stop.clone())).run());
+
+    let router = api::router(app, api_settings(config), stop.clone());
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let deadline = async {
+        stop.cancelled().await;
+        // axum waits for open connections without limit.
+        tokio::time::sleep(Duration::from_secs(config.server.shutdown_seconds)).await;
+    };
+    tokio::select! {
+        served = server => served.context("the HTTP server failed")?,
+        () = deadline => tracing::warn!("connections were still open at the end of server.shutdown_seconds"),
+    }
+    let grace = Duration::from_secs(config.server.shutdown_seconds + config.runner.exit_timeout_seconds);
+    if tokio::time::timeout(grace, runner).await.is_err() {
+        tracing::warn!("agents were still being ended at the end of the shutdown time");
+    }
+    model_stop.cancel();
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Makes the data directory, readable by its owner only.
+pub(super) fn make_data_dir(config: &Config) -> anyhow::Result<()> {
+    let dir = &config.server.data_dir;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("server.data_dir: cannot make {}", dir.display()))
+}
+
+fn own(data: &DataDir) -> anyhow::Result<File> {
+    let path = data.lock();
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            bail!("server.data_dir: {} belongs to a running server; stop it or use another --data-dir", data.path().display())
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+pub(super) async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    Store::connect(&config.store_url()).await.context("store.url: the database cannot be opened")
+}
+
+pub(super) fn app_settings(config: &Config) -> AppSettings {
+    AppSettings {
+        projects: config.projects(),
+        models: config.claude_code.models.clone(),
+        default_model: Some(config.claude_code.default_model.clone()).filter(|model| !model.is_empty()),
+        task_timeout_seconds: config.runner.task_timeout_seconds,
+        provenance: if config.rehearsal.enabled { Provenance::Rehearsal } else { Provenance::Live },
+    }
+}
+
+fn api_settings(config: &Config) -> api::ApiSettings {
+    api::ApiSettings {
+        requests_per_minute: config.limits.requests_per_minute,
+        failed_auth_per_minute: config.limits.failed_auth_per_minute,
+        body_limit_bytes: config.server.body_limit_bytes,
+        request_timeout: Duration::from_secs(config.server.request_timeout_seconds),
+        public_url: None,
+    }
+}
+
+async fn admin_key(app: &App, config: &Config, data: &DataDir) -> anyhow::Result<()> {
+    match app.ensure_admin_key(config.bootstrap_key.as_deref()).await.context("cannot make the first admin key")? {
+        AdminKey::AlreadyThere => {}
+        AdminKey::FromEnvironment => tracing::info!("MAS_BOOTSTRAP_KEY is the admin key"),
+        AdminKey::Created { secret } => {
+            let path = data.admin_key();
+            OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(&path)
+                .and_then(|mut file| writeln!(file, "{secret}"))
+                .with_context(|| format!("cannot write the first admin key to {}", path.display()))?;
+            tracing::info!(path = %path.display(), "made the first admin key; it stands in this file only");
+        }
+    }
+    Ok(())
+}
+
+async fn start_rehearsal(config: &Config, data: &DataDir, stop: &CancellationToken) -> anyhow::Result<Option<String>> {
+    if !config.rehearsal.enabled {
+        return Ok(None);
+    }
+    let path = &config.rehearsal.rules;
+    let rules = if path.as_os_str().is_empty() { vec![] } else { rehearsal::load_rules(path).context("rehearsal.rules")? };
+    let listener = rehearsal::bind(&data.rehearsal_address()).await.context("the rehearsal model cannot listen")?;
+    let address = listener.local_addr()?;
+    tracing::info!(model = %address, "rehearsal: agents are answered by the scripted model");
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        if let Err(error) = rehearsal::serve(listener, rules, stop).await {
+            tracing::error!(%error, "the rehearsal model ended");
+        }
+    });
+    Ok(Some(format!("http://{address}")))
+}

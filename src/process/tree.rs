@@ -1,0 +1,297 @@
+//! Containment: finding and killing everything an agent started, whatever it did to hide.
+
+use super::{MARKER_VARIABLE, dir::ProcessDir};
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, pidfd_send_signal, wait},
+};
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// How long a kill goes on before what is left is reported as unkillable.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+const KILL_STEP: Duration = Duration::from_millis(10);
+/// `USER_HZ`: the unit of times in `/proc`, the same on every architecture Rust supports on Linux.
+const TICKS_PER_SECOND: u32 = 100;
+
+/// The cgroup below which agents can have theirs: our own, if it is of version 2 and lets us make and kill children.
+/// Tried once, at start.
+pub fn cgroup_parent() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let parent = own_cgroup(&mounts, &membership)?;
+    let probe = parent.join(format!("mas-probe-{}", std::process::id()));
+    fs::create_dir(&probe).ok()?;
+    let usable = probe.join("cgroup.kill").exists();
+    fs::remove_dir(&probe).ok()?;
+    usable.then_some(parent)
+}
+
+fn own_cgroup(mounts: &str, membership: &str) -> Option<PathBuf> {
+    let (root, mount) = mounts.lines().find_map(|line| {
+        let (place, kind) = line.split_once(" - ")?;
+        let mut place = place.split(' ').skip(3);
+        (kind.split(' ').next() == Some("cgroup2")).then_some(())?;
+        Some((place.next()?, place.next()?))
+    })?;
+    let own = membership.lines().find_map(|line| line.strip_prefix("0::"))?;
+    // The mount may show a part of the hierarchy only; a path outside of it starts with `/..`.
+    let below = Path::new(own).strip_prefix(root).ok()?;
+    let mount = mount.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\");
+    (!below.starts_with("..")).then(|| Path::new(&mount).join(below))
+}
+
+/// All that belongs to one process, by the three ways of finding it.
+pub(super) struct Tree<'a> {
+    pub(super) marker: &'a str,
+    pub(super) cgroup: Option<&'a Path>,
+    /// Whether orphans become our children and all our children are the agent's: true in the shim.
+    pub(super) adopts: bool,
+}
+
+/// What a kill achieved.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Killed {
+    pub(super) killed: u32,
+    pub(super) left: u32,
+}
+
+impl Tree<'_> {
+    /// Kills until nothing is left. `reaped` gets the status of each child that is collected on the way.
+    pub(super) fn kill(&self, mut reaped: impl FnMut(Pid, WaitStatus)) -> Killed {
+        let limit = Instant::now() + KILL_LIMIT;
+        let mut seen = HashSet::new();
+        loop {
+            if self.adopts {
+                reap(&mut reaped);
+            }
+            let mut members: HashSet<Pid> = HashSet::new();
+            if let Some(cgroup) = self.cgroup {
+                members.extend(cgroup_members(cgroup));
+                if !members.is_empty() {
+                    // Atomic against forks: whoever is born during the kill dies too.
+                    let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+                }
+            }
+            for (pid, proof) in self.relatives() {
+                kill_proven(pid, &proof, self.marker);
+                members.insert(pid);
+            }
+            let before = seen.len();
+            seen.extend(&members);
+            if members.is_empty() || Instant::now() >= limit {
+                self.remove_cgroup();
+                let count = |set: &HashSet<Pid>| u32::try_from(set.len()).unwrap_or(u32::MAX);
+                return Killed { killed: count(&seen), left: count(&members) };
+            }
+            // New faces mean that something is forking: look again at once.
+            if seen.len() == before {
+                std::thread::sleep(KILL_STEP);
+            }
+        }
+    }
+
+    /// Marked processes and descendants, each with the reason why it is one of ours.
+    fn relatives(&self) -> Vec<(Pid, Proof)> {
+        let own = rustix::process::getpid();
+        let mut found: Vec<(Pid, Proof)> = Vec::new();
+        let mut known = HashSet::from([own]);
+        if self.adopts {
+            found.extend(children(own).into_iter().filter(|pid| known.insert(*pid)).map(|pid| (pid, Proof::ChildOf(own))));
+        }
+        for pid in all_processes() {
+            if is_marked(pid, self.marker) && known.insert(pid) {
+                found.push((pid, Proof::Marker));
+            }
+        }
+        let mut next = 0;
+        while let Some((parent, _)) = found.get(next) {
+            let parent = *parent;
+            found.extend(children(parent).into_iter().filter(|pid| known.insert(*pid)).map(|pid| (pid, Proof::ChildOf(parent))));
+            next += 1;
+        }
+        found
+    }
+
+    fn remove_cgroup(&self) {
+        let Some(cgroup) = self.cgroup else { return };
+        // The last member leaves a moment after it is dead.
+        for _ in 0..20 {
+            if remove_cgroup_tree(cgroup) {
+                return;
+            }
+            std::thread::sleep(KILL_STEP);
+        }
+    }
+}
+
+enum Proof {
+    Marker,
+    ChildOf(Pid),
+}
+
+/// Collects every dead child there is.
+pub(super) fn reap(mut reaped: impl FnMut(Pid, WaitStatus)) {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => reaped(pid, status),
+            Err(Errno::INTR) => {}
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+/// Kills `pid` unless the number has meanwhile gone to somebody else.
+fn kill_proven(pid: Pid, proof: &Proof, marker: &str) {
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(fd) => {
+            let holds = match proof {
+                Proof::Marker => is_marked(pid, marker),
+                Proof::ChildOf(parent) => parent_of(pid) == Some(*parent),
+            };
+            if holds {
+                let _ = pidfd_send_signal(fd, Signal::KILL);
+            }
+        }
+        Err(Errno::NOSYS) => {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        Err(_) => {}
+    }
+}
+
+fn all_processes() -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| parse_pid(entry.file_name().to_str()?)).collect()
+}
+
+fn parse_pid(text: &str) -> Option<Pid> {
+    text.parse().ok().and_then(Pid::from_raw)
+}
+
+fn is_marked(pid: Pid, marker: &str) -> bool {
+    let wanted = format!("{MARKER_VARIABLE}={marker}");
+    fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
+}
+
+/// Children are listed with the thread that forked them.
+fn children(pid: Pid) -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(parse_pid).collect::<Vec<_>>()).collect()
+}
+
+/// Fields of `/proc/PID/stat` after the name, which may contain anything; the first is the state (field 3).
+fn stat_fields(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(") ")?.1.split_whitespace().map(str::to_owned).collect())
+}
+
+fn parent_of(pid: Pid) -> Option<Pid> {
+    parse_pid(stat_fields(pid.as_raw_pid().unsigned_abs())?.get(1)?)
+}
+
+/// Members of a cgroup and of those below it.
+fn cgroup_members(cgroup: &Path) -> Vec<Pid> {
+    let list = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    let mut members: Vec<Pid> = list.lines().filter_map(parse_pid).collect();
+    for below in directories(cgroup) {
+        members.extend(cgroup_members(&below));
+    }
+    members
+}
+
+fn remove_cgroup_tree(cgroup: &Path) -> bool {
+    for below in directories(cgroup) {
+        remove_cgroup_tree(&below);
+    }
+    fs::remove_dir(cgroup).is_ok() || !cgroup.exists()
+}
+
+fn directories(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
+
+/// Whether `pid` is in `cgroup`; also true of one that has died there and was not collected.
+pub(super) fn is_in_cgroup(pid: u32, cgroup: &Path) -> bool {
+    let name = cgroup.file_name().unwrap_or_default().to_string_lossy();
+    fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        .is_ok_and(|list| list.lines().any(|line| line.starts_with("0::") && line.contains(&*name)))
+}
+
+/// Kills what a vanished shim left behind and says how many that were. Refused while the shim lives.
+pub async fn kill_leftovers(dir: &ProcessDir) -> io::Result<u32> {
+    let dir = dir.clone();
+    tokio::task::spawn_blocking(move || {
+        if dir.is_locked()? {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the process is still supervised"));
+        }
+        let Some(stored) = dir.stored_spec()? else { return Ok(0) };
+        let cgroup = stored.cgroup().filter(|cgroup| cgroup.exists());
+        let tree = Tree { marker: &stored.marker, cgroup: cgroup.as_deref(), adopts: false };
+        let Killed { killed, left } = tree.kill(|_, _| {});
+        if left > 0 {
+            return Err(io::Error::other(format!("{left} of {killed} processes could not be killed")));
+        }
+        Ok(killed)
+    })
+    .await
+    .map_err(io::Error::other)?
+}
+
+/// What a process uses, measured by the kernel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ProcessFacts {
+    /// Resident memory.
+    pub rss_bytes: u64,
+    /// User and system time so far.
+    pub cpu_seconds: f64,
+}
+
+/// Measures `pid` alone, without its children. `None` if there is no such process or it is dead.
+pub fn process_facts(pid: u32) -> Option<ProcessFacts> {
+    let fields = stat_fields(pid)?;
+    let ticks = |index: usize| fields.get(index)?.parse::<u32>().ok();
+    let cpu_seconds = (f64::from(ticks(11)?) + f64::from(ticks(12)?)) / f64::from(TICKS_PER_SECOND);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = resident.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(ProcessFacts { rss_bytes: kibibytes * 1024, cpu_seconds })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_our_cgroup_in_the_mount_that_shows_it() {
+        let hybrid = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw";
+        assert_eq!(own_cgroup(hybrid, "4:memory:/x\n0::/"), Some("/sys/fs/cgroup/unified".into()));
+        assert_eq!(own_cgroup(hybrid, "0::/a/b.service"), Some("/sys/fs/cgroup/unified/a/b.service".into()));
+        let container = "41 31 0:38 /docker/1 /sys/fs/my\\040cgroup rw - cgroup2 cgroup2 rw";
+        assert_eq!(own_cgroup(container, "0::/docker/1/x"), Some("/sys/fs/my cgroup/x".into()));
+        assert_eq!(own_cgroup(container, "0::/elsewhere"), None);
+        assert_eq!(own_cgroup(hybrid, "0::/../outside"), None);
+        assert_eq!(own_cgroup("31 23 0:28 / /sys rw - tmpfs tmpfs rw", "0::/"), None);
+        assert_eq!(own_cgroup(hybrid, "4:memory:/x"), None);
+    }
+
+    #[test]
+    fn measures_this_process() {
+        let facts = process_facts(std::process::id()).expect("we live");
+        assert!(facts.rss_bytes > 100_000 && facts.cpu_seconds >= 0.0, "{facts:?}");
+        assert_eq!(process_facts(u32::MAX), None);
+    }
+
+    #[test]
+    fn an_unknown_marker_kills_nobody() {
+        let tree = Tree { marker: "proc_that_never_was", cgroup: None, adopts: false };
+        assert_eq!(tree.kill(|_, _| {}), Killed::default());
+    }
+}

@@ -1,0 +1,231 @@
+//! Every path of the machine, without a process.
+
+use super::*;
+use crate::{
+    model::agent::AgentType,
+    process::{ExitReason, ExitRecord},
+};
+use serde_json::json;
+
+const READY: &str = r#"{"type":"control_response","response":{"subtype":"success","request_id":"i","response":{"account":{"apiKeySource":"ANTHROPIC_API_KEY"}}}}"#;
+const LOGGED_OUT: &str =
+    r#"{"type":"control_response","response":{"subtype":"success","request_id":"i","response":{"account":{"tokenSource":"none","apiProvider":"firstParty"}}}}"#;
+const MESSAGE: &str = r#"{"type":"assistant","message":{"model":"m","content":[{"type":"text","text":"half done"}]}}"#;
+const RESULT: &str = r#"{"type":"result","subtype":"success","is_error":false,"result":"done","total_cost_usd":0.1,"usage":{"input_tokens":3,"output_tokens":4}}"#;
+const INTERRUPTED: &str = r#"{"type":"result","subtype":"error_during_execution","is_error":true,"errors":["x"],"total_cost_usd":0.0}"#;
+
+struct Stage {
+    brief: Brief,
+    machine: Machine,
+    now: DateTime<Utc>,
+}
+
+impl Stage {
+    fn new(output_schema: Option<Value>) -> Self {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).expect("valid");
+        let brief = Brief {
+            backend: Backend::ClaudeCode,
+            agent_type: AgentType::Coder,
+            project: "shop".into(),
+            prompt: "build it".into(),
+            output_schema,
+            timeout: TimeDelta::seconds(100),
+            ready_timeout: TimeDelta::seconds(10),
+            interrupt_timeout: TimeDelta::seconds(2),
+            exit_timeout: TimeDelta::seconds(5),
+        };
+        let mut stage = Self { machine: Machine::new(now, brief.ready_timeout, 1), brief, now };
+        stage.input(Input::Started);
+        stage
+    }
+
+    fn input(&mut self, input: Input<'_>) -> Reaction {
+        self.machine.handle(&self.brief, self.now, input)
+    }
+
+    fn line(&mut self, line: &str) -> Reaction {
+        self.input(Input::Line(line))
+    }
+
+    /// Lets time pass until the machine wants to be woken.
+    fn wait(&mut self) -> Reaction {
+        self.now = self.machine.wakes_at().expect("waits for something");
+        self.input(Input::Time)
+    }
+
+    fn exit(&mut self, reason: ExitReason, code: Option<i32>) -> Reaction {
+        let exit = ExitRecord { code, signal: None, reason, detail: None, ended_at: self.now, stdout_bytes: 0 };
+        self.input(Input::Exited { exit: &exit, partial_tail: None, stderr: "it said why" })
+    }
+
+    fn failure(&self) -> (FailureCode, &str) {
+        match &self.machine.verdict {
+            Some(Verdict::Failed(failure)) => (failure.code, &failure.detail),
+            other => panic!("not failed: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_task_runs_from_handshake_to_exit() {
+    let mut stage = Stage::new(None);
+    let ready = stage.line(READY);
+    assert_eq!((ready.task, ready.agent), (Some(TaskStatus::InProgress), Some(AgentStatus::Busy)));
+    assert!(ready.send[0].line.contains("build it"));
+    let end = stage.line(RESULT);
+    assert_eq!((end.effects, end.task), (vec![Effect::CloseInput], None), "complete only once the process is gone");
+    let exit = stage.exit(ExitReason::Exited, Some(0));
+    assert_eq!((exit.task, exit.agent), (Some(TaskStatus::Complete), Some(AgentStatus::Parked)));
+    assert_eq!(stage.machine.outcome.result.as_deref(), Some("done"));
+    assert_eq!(stage.machine.outcome.cost_usd, Some(0.1));
+}
+
+#[test]
+fn the_stored_state_goes_on_where_it_was() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    let stored = serde_json::to_value(&stage.machine).expect("serialises");
+    stage.machine = serde_json::from_value(stored).expect("deserialises");
+    stage.line(RESULT);
+    assert_eq!(stage.exit(ExitReason::Exited, Some(0)).task, Some(TaskStatus::Complete));
+}
+
+#[test]
+fn without_credentials_no_prompt_is_sent() {
+    let mut stage = Stage::new(None);
+    let reaction = stage.line(LOGGED_OUT);
+    assert!(reaction.send.is_empty() && reaction.effects == [Effect::CloseInput]);
+    assert_eq!(stage.failure().0, FailureCode::AgentUnavailable);
+    assert!(stage.failure().1.contains("ANTHROPIC_API_KEY"));
+}
+
+#[test]
+fn an_exit_before_readiness_tells_what_the_cli_wrote() {
+    let mut stage = Stage::new(None);
+    stage.exit(ExitReason::Exited, Some(1));
+    assert_eq!(stage.failure().0, FailureCode::StartFailed);
+    assert!(stage.failure().1.contains("code 1") && stage.failure().1.contains("it said why"));
+}
+
+#[test]
+fn a_cli_that_never_answers_is_ended() {
+    let mut stage = Stage::new(None);
+    assert_eq!(stage.wait().effects, [Effect::Kill]);
+    stage.exit(ExitReason::Killed, None);
+    assert_eq!(stage.failure().0, FailureCode::NotReady);
+}
+
+#[test]
+fn cancelling_interrupts_then_stops_then_kills() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    stage.line(MESSAGE);
+    let cancel = stage.input(Input::Cancel);
+    assert!(cancel.send[0].line.contains("interrupt") && cancel.effects.is_empty());
+    assert!(stage.input(Input::Cancel).send.is_empty(), "a second request changes nothing");
+    assert_eq!(stage.wait().effects, [Effect::Stop], "no result within the interrupt time");
+    assert_eq!(stage.wait().effects, [Effect::Kill], "still there");
+    let exit = stage.exit(ExitReason::Stopped, None);
+    assert_eq!((exit.task, exit.agent), (Some(TaskStatus::Cancelled), Some(AgentStatus::Terminated)));
+    assert_eq!(stage.machine.outcome.result.as_deref(), Some("half done"), "the partial result is kept");
+}
+
+#[test]
+fn an_obeyed_interrupt_ends_the_task_as_cancelled() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    stage.input(Input::Cancel);
+    assert_eq!(stage.line(INTERRUPTED).effects, [Effect::CloseInput]);
+    assert_eq!(stage.exit(ExitReason::Exited, Some(1)).task, Some(TaskStatus::Cancelled));
+}
+
+#[test]
+fn a_cancel_after_the_result_keeps_the_result() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    stage.line(RESULT);
+    stage.input(Input::Cancel);
+    assert_eq!(stage.exit(ExitReason::Exited, Some(0)).task, Some(TaskStatus::Complete));
+}
+
+#[test]
+fn time_is_up_keeps_the_partial_result_and_names_the_setting() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    stage.line(MESSAGE);
+    assert!(stage.wait().send[0].line.contains("interrupt"));
+    stage.line(INTERRUPTED);
+    stage.exit(ExitReason::Exited, Some(1));
+    assert_eq!(stage.failure().0, FailureCode::Timeout);
+    assert!(stage.failure().1.contains("timeout_seconds"));
+    assert_eq!(stage.machine.outcome.result.as_deref(), Some("half done"));
+}
+
+#[test]
+fn an_exit_without_result_fails_the_task_with_its_reason() {
+    for (reason, code) in [
+        (ExitReason::Exited, FailureCode::AgentExited),
+        (ExitReason::OutputLimit, FailureCode::OutputLimit),
+        (ExitReason::Deadline, FailureCode::Timeout),
+        (ExitReason::SpawnFailed, FailureCode::AgentUnavailable),
+    ] {
+        let mut stage = Stage::new(None);
+        stage.line(READY);
+        stage.exit(reason, Some(0));
+        assert_eq!(stage.failure().0, code, "{reason:?}");
+    }
+}
+
+#[test]
+fn a_vanished_process_is_lost_not_failed() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    let reaction = stage.input(Input::Vanished);
+    assert_eq!(reaction.agent, Some(AgentStatus::Lost));
+    assert_eq!(stage.failure().0, FailureCode::AgentLost);
+}
+
+#[test]
+fn other_permissions_are_denied_in_words_and_on_record() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    let asked = stage.line(r#"{"type":"control_request","request_id":"r-9","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{}}}"#);
+    assert!(asked.send[0].line.contains("deny") && asked.send[0].line.contains("shop") && asked.send[0].id == "r-9");
+    assert!(matches!(&asked.events[0], EventKind::Status { state, .. } if state == "permission_denied"));
+    assert_eq!(stage.machine.phase, Phase::Working);
+}
+
+#[test]
+fn structured_answers_are_validated_here_too() {
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+    let result = |output: Value| json!({"type": "result", "subtype": "success", "is_error": false, "result": "r", "structured_output": output}).to_string();
+    for (output, valid) in [(json!({"n": 5}), true), (json!({"n": "five"}), false), (Value::Null, false)] {
+        let mut stage = Stage::new(Some(schema.clone()));
+        stage.line(READY);
+        stage.line(&result(output.clone()));
+        stage.exit(ExitReason::Exited, Some(0));
+        assert_eq!(stage.machine.verdict == Some(Verdict::Complete), valid, "{output}");
+        if !valid {
+            assert_eq!(stage.failure().0, FailureCode::InvalidStructuredOutput);
+        }
+    }
+}
+
+#[test]
+fn shutting_down_ends_the_agent_and_says_so() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    assert_eq!(stage.input(Input::Shutdown).effects, [Effect::Kill]);
+    assert_eq!(stage.exit(ExitReason::Killed, None).task, Some(TaskStatus::Failed));
+    assert!(stage.failure().1.contains("shut down"));
+}
+
+#[test]
+fn latest_output_is_bounded() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    let long = "ä".repeat(3 * LATEST_OUTPUT_CHARS);
+    let delta = json!({"type": "stream_event", "event": {"type": "content_block_delta", "delta": {"type": "text_delta", "text": long}}});
+    stage.line(&delta.to_string());
+    assert_eq!(stage.machine.latest_output.chars().count(), LATEST_OUTPUT_CHARS);
+}

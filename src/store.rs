@@ -1,0 +1,102 @@
+//! The store: everything durable, in `SQLite` or `PostgreSQL`. One SQL text per query, one file per resource.
+//!
+//! Every method is safe to cancel: a single statement happens wholly or not at all, and what needs several runs as
+//! one transaction in a task of its own. Times are kept to the microsecond.
+
+mod agents;
+mod db;
+mod events;
+mod json;
+mod keys;
+mod processes;
+mod runs;
+mod tasks;
+
+pub use agents::AgentFilter;
+pub use events::{Appended, Batch, RunUpdate};
+pub use processes::Process;
+pub use runs::Provision;
+pub use tasks::{Inserted, TaskChange, TaskFilter};
+
+use db::{Db, on};
+use sqlx::{migrate::MigrateError, sqlite::SqliteError};
+use std::fmt;
+
+/// Why the store did not do what it was asked. Nothing was written then.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Locked, full, read-only, connection lost, no connection free in time: the same call may work later.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// A bug, corrupt data or a schema of another version: trying again does not help.
+    #[error("the database refused: {0}")]
+    Internal(String),
+}
+
+impl StoreError {
+    fn internal(error: impl fmt::Display) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if may_work_later(&error) { Self::Unavailable(error.to_string()) } else { Self::Internal(error.to_string()) }
+    }
+}
+
+impl From<MigrateError> for StoreError {
+    fn from(error: MigrateError) -> Self {
+        match &error {
+            MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) if may_work_later(cause) => {
+                Self::Unavailable(error.to_string())
+            }
+            _ => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+fn may_work_later(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
+        sqlx::Error::Database(cause) => {
+            let code = cause.code().unwrap_or_default();
+            if cause.try_downcast_ref::<SqliteError>().is_some() {
+                // The low byte of an extended code is the primary one: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
+                matches!(code.parse::<u32>().unwrap_or(0) & 0xff, 5 | 6 | 8 | 10 | 13 | 14)
+            } else {
+                // Connection lost; transaction rolled back by the engine; resources used up; operator intervention;
+                // lock not available; read-only (a standby).
+                matches!(code.get(..2), Some("08" | "40" | "53" | "57")) || matches!(&*code, "55P03" | "25006")
+            }
+        }
+        _ => false,
+    }
+}
+
+/// The database. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    db: Db,
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// `url` is `sqlite://` and an absolute file name, taken literally, in a directory that exists (a new file is
+    /// readable by its owner only), or `postgres://user:password@host:port/database`.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Ok(Self { db: Db::connect(url).await? })
+    }
+
+    /// Reads from the database, to see that it answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        on!(read & self.db, |p| sqlx::query("SELECT 1 FROM api_key LIMIT 1").fetch_optional(p).await.map(drop)?);
+        Ok(())
+    }
+
+    /// Waits for running statements and closes every connection. Later calls, of clones too, are `Unavailable`.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+}

@@ -1,0 +1,50 @@
+//! The command line.
+
+use crate::support::TestApp;
+
+async fn app() -> TestApp {
+    TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude")]).await
+}
+
+#[tokio::test]
+async fn the_address_is_in_the_log_and_in_a_file() {
+    let app = app().await;
+    assert_eq!(std::fs::read_to_string(app.data_dir().join("address")).expect("written").trim(), app.address);
+}
+
+#[tokio::test]
+async fn config_prints_what_is_in_force_without_secrets() {
+    let mut app = app().await;
+    app.set("MAS_STORE__URL", "postgres://mas:hunter2@127.0.0.1/mas");
+    let output = app.mas(&["config"]).output().expect("ran");
+    let printed = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success() && printed.contains("on_shutdown = \"stop\""), "{printed}");
+    assert!(!printed.contains("hunter2") && !printed.contains(crate::support::KEY), "{printed}");
+    app.set("MAS_RUNNER__MAX_LIVE_AGENTS", "many");
+    let output = app.mas(&["config"]).output().expect("ran");
+    let words = String::from_utf8(output.stderr).expect("text");
+    assert!(!output.status.success() && words.contains("max_live_agents"), "{words}");
+}
+
+#[tokio::test]
+async fn doctor_says_what_is_missing_and_how_to_get_it() {
+    let mut app = app().await;
+    let output = app.mas(&["doctor"]).output().expect("ran");
+    let report = String::from_utf8(output.stdout).expect("text");
+    assert!(!output.status.success());
+    assert!(report.contains("FAIL  claude") && report.contains("npm install"), "{report}");
+    assert!(report.contains("ok    git"), "{report}");
+    app.set("MAS_CLAUDE_CODE__COMMAND", crate::support::claude().to_str().expect("UTF-8"));
+    let output = app.mas(&["doctor"]).output().expect("ran");
+    let report = String::from_utf8(output.stdout).expect("text");
+    assert!(report.contains("2.1.197") && report.contains("FAIL  claude login"), "{report}");
+}
+
+#[test]
+fn the_committed_openapi_documents_are_up_to_date() {
+    let check = std::process::Command::new(env!("CARGO_BIN_EXE_mas"))
+        .args(["openapi", "check", "--dir", concat!(env!("CARGO_MANIFEST_DIR"), "/openapi")])
+        .output()
+        .expect("ran");
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+}

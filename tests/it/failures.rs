@@ -1,0 +1,106 @@
+//! Tasks that cannot be done say why and what to do.
+
+use crate::support::{TestApp, assert_no_hole, claude};
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+
+#[tokio::test]
+async fn a_missing_cli_fails_the_task_at_once_with_the_fix() {
+    let app = TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude")]).await;
+    let task = app.ended(&app.create(&json!({"text": "x"}), json!({})).await).await;
+    assert_eq!(task["failure"]["code"], "agent_unavailable", "{task}");
+    assert!(task["failure"]["detail"].as_str().expect("words").contains("npm install"), "{task}");
+    let ready = app.get("/ready").await;
+    assert_eq!(ready.status, 503, "{}", ready.text);
+    assert!(ready.text.contains("/nonexistent/claude"), "{}", ready.text);
+}
+
+#[tokio::test]
+async fn a_cli_that_dies_at_its_start_is_quoted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cli = dir.path().join("claude");
+    std::fs::write(&cli, "#!/bin/sh\necho 'no such library' >&2\nexit 3\n").expect("written");
+    std::fs::set_permissions(&cli, PermissionsExt::from_mode(0o755)).expect("executable");
+    let app = TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", cli.to_str().expect("UTF-8"))]).await;
+    let task = app.ended(&app.create(&json!({"text": "x"}), json!({})).await).await;
+    assert_eq!(task["failure"]["code"], "start_failed", "{task}");
+    let detail = task["failure"]["detail"].as_str().expect("words");
+    assert!(detail.contains("code 3") && detail.contains("no such library"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_cli_that_never_answers_is_ended() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cli = dir.path().join("claude");
+    std::fs::write(&cli, "#!/bin/sh\ntrap '' TERM INT\nwhile :; do sleep 1000; done\n").expect("written");
+    std::fs::set_permissions(&cli, PermissionsExt::from_mode(0o755)).expect("executable");
+    let settings = [("MAS_CLAUDE_CODE__COMMAND", cli.to_str().expect("UTF-8")), ("MAS_RUNNER__READY_TIMEOUT_SECONDS", "1")];
+    let app = TestApp::with(&settings).await;
+    let task = app.ended(&app.create(&json!({"text": "x"}), json!({})).await).await;
+    assert_eq!(task["failure"]["code"], "not_ready", "{task}");
+    assert_eq!(app.agent_processes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_flood_of_output_is_ended_at_its_limit() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cli = dir.path().join("claude");
+    std::fs::write(&cli, "#!/bin/sh\nyes '{\"type\":\"flood\"}'\n").expect("written");
+    std::fs::set_permissions(&cli, PermissionsExt::from_mode(0o755)).expect("executable");
+    let settings = [("MAS_CLAUDE_CODE__COMMAND", cli.to_str().expect("UTF-8")), ("MAS_RUNNER__MAX_OUTPUT_BYTES", "100000")];
+    let app = TestApp::with(&settings).await;
+    let task = app.ended(&app.create(&json!({"text": "x"}), json!({})).await).await;
+    assert_eq!(task["failure"]["code"], "output_limit", "{task}");
+    assert_no_hole(&app.events(&task).await);
+    assert_eq!(app.agent_processes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn cli_time_is_up_and_the_partial_result_is_kept() {
+    let app = TestApp::start().await;
+    let plan = json!({"steps": [{"text": "first part", "tool_use": {"name": "Bash", "input": {"command": "echo on"}}}, {"hang": 600.0}]});
+    let task = app.ended(&app.create(&plan, json!({"timeout_seconds": 4})).await).await;
+    assert_eq!((&task["failure"]["code"], &task["result"]), (&json!("timeout"), &json!("first part")), "{task}");
+    assert_eq!(app.agent_processes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn cli_a_budget_binds() {
+    let app = TestApp::start().await;
+    let plan = json!({"steps": [
+        {"text": "costly", "tool_use": {"name": "Bash", "input": {"command": "echo on"}}, "usage": {"input_tokens": 1_000_000, "output_tokens": 1000}},
+        {"text": "never reached"},
+    ]});
+    let task = app.ended(&app.create(&plan, json!({"budget_usd": 0.01})).await).await;
+    assert_eq!(task["failure"]["code"], "budget_exceeded", "{task}");
+    assert!(task["cost_usd"].as_f64() > Some(0.01), "{task}");
+    assert_eq!(task["result"], "costly");
+}
+
+#[tokio::test]
+async fn cli_a_refused_model_request_is_told_in_the_clis_words() {
+    let app = TestApp::start().await;
+    let task = app.ended(&app.create(&json!({"error": {"status": 403, "message": "no access"}}), json!({})).await).await;
+    assert_eq!(task["failure"]["code"], "agent_unavailable", "{task}");
+    let task = app.ended(&app.create(&json!({"error": {"status": 400, "message": "no such thing"}}), json!({})).await).await;
+    assert_eq!(task["failure"]["code"], "agent_error", "{task}");
+    assert!(task["failure"]["detail"].as_str().expect("words").contains("no such thing"), "{task}");
+}
+
+#[tokio::test]
+async fn cli_retries_are_visible_and_end_well() {
+    let app = TestApp::start().await;
+    let plan = json!({"error": {"status": 529, "message": "busy"}, "times": 2, "text": "recovered"});
+    let task = app.ended(&app.create(&plan, json!({})).await).await;
+    assert_eq!(task["result"], "recovered", "{task}");
+    assert_eq!(app.events(&task).await.iter().filter(|event| event["kind"] == "retry").count(), 2);
+}
+
+#[tokio::test]
+async fn cli_an_answer_that_breaks_its_schema_fails_the_task() {
+    let app = TestApp::start().await;
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+    let task = app.ended(&app.create(&json!({"text": "just words"}), json!({"output_schema": schema})).await).await;
+    assert_eq!(task["failure"]["code"], "invalid_structured_output", "{task}");
+    assert!(claude().exists());
+}

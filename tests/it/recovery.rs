@@ -1,0 +1,118 @@
+//! The server dies; agents and their output do not.
+
+use crate::support::{TestApp, assert_no_hole};
+use serde_json::{Value, json};
+
+fn pids(events: &[Value]) -> Vec<&Value> {
+    events.iter().filter(|event| event["kind"] == "process").map(|event| &event["data"]["pid"]).filter(|pid| pid.is_u64()).collect()
+}
+
+#[tokio::test]
+async fn cli_a_killed_server_finds_its_agent_again_in_the_middle_of_a_slow_turn() {
+    let mut app = TestApp::start().await;
+    let words: Vec<String> = (0..40).map(|number| format!("word{number}")).collect();
+    let plan = json!({"text": words.join(" "), "delay_ms": 100});
+    let task = app.create(&plan, json!({})).await;
+    app.events_until(&task, |event| event["data"]["text"].as_str().is_some_and(|text| text.contains("word5"))).await;
+    let before = app.events(&task).await;
+    app.kill();
+    assert!(!app.agent_processes().is_empty(), "the agent died with the server");
+    app.launch();
+    let ended = app.ended(&task).await;
+    assert_eq!((&ended["status"], &ended["result"]), (&json!("complete"), &json!(words.join(" "))), "{ended}");
+    let after = app.events(&task).await;
+    assert_no_hole(&after);
+    assert_eq!(after[..before.len()], before[..], "what was stored stays as it was");
+    assert_eq!(pids(&after).len(), 1, "one process did it all: {after:?}");
+    assert_eq!(app.agent_processes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn cli_a_tool_that_runs_while_the_server_is_away_is_not_run_twice() {
+    let mut app = TestApp::start().await;
+    let gate = app.dir.path().join("gate");
+    let command = format!("echo run; until ls {} 2>/dev/null; do sleep 0.05; done", gate.display());
+    let settings = format!("[projects.lab]\npath = {:?}\nallowed_tools = [\"Bash\"]\n", app.dir.path());
+    let config = app.dir.path().join("lab.toml");
+    std::fs::write(&config, settings).expect("written");
+    app.stop();
+    app.set("MAS_CONFIG", config.to_str().expect("UTF-8"));
+    app.launch();
+    let plan = json!({"steps": [{"tool_use": {"name": "Bash", "input": {"command": command}}}, {"text": "through"}]});
+    let task = app.create(&plan, json!({"project": "lab"})).await;
+    app.events_until(&task, |event| event["kind"] == "tool_call").await;
+    app.kill();
+    std::fs::write(&gate, "").expect("opened");
+    app.launch();
+    let ended = app.ended(&task).await;
+    assert_eq!(ended["result"], "through", "{ended}");
+    let events = app.events(&task).await;
+    assert_no_hole(&events);
+    let results = events.iter().filter(|event| event["kind"] == "tool_result").count();
+    assert_eq!(results, 1, "{events:?}");
+}
+
+#[tokio::test]
+async fn cli_what_ended_while_the_server_was_away_is_found_ended() {
+    let mut app = TestApp::start().await;
+    let plan = json!({"text": "one two three four five", "delay_ms": 50});
+    let task = app.create(&plan, json!({})).await;
+    app.events_until(&task, |event| event["kind"] == "delta").await;
+    app.set("MAS_RUNNER__ON_SHUTDOWN", "detach");
+    app.kill();
+    // The CLI repeats its request until a model answers; a cancel by the next server must still reach it.
+    app.launch();
+    let path = format!("/tasks/{}/cancel", task["id"].as_str().expect("an id"));
+    app.post(&path, &json!({"wait_seconds": 30})).await;
+    let ended = app.ended(&task).await;
+    assert!(ended["status"] == "cancelled" || ended["status"] == "complete", "{ended}");
+    assert_no_hole(&app.events(&task).await);
+    assert_eq!(app.agent_processes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn cli_an_agent_that_vanished_without_a_record_fails_its_task_with_that_reason() {
+    let mut app = TestApp::start().await;
+    let task = app.create(&json!({"hang": 600.0}), json!({})).await;
+    let events = app.events_until(&task, |event| event["data"]["state"] == "requesting").await;
+    let cli = pids(&events)[0].as_u64().expect("a pid");
+    app.kill();
+    // A reboot takes shim and CLI alike.
+    for pid in shim_of(cli).into_iter().chain([cli]) {
+        drop(rustix::process::kill_process(pid_of(pid), rustix::process::Signal::KILL));
+    }
+    crate::support::until("the agent is gone", || app.agent_processes().is_empty()).await;
+    app.launch();
+    let ended = app.ended(&task).await;
+    assert_eq!(ended["failure"]["code"], "agent_lost", "{ended}");
+    assert_eq!(ended["failure"]["retryable"], true);
+    assert_no_hole(&app.events(&task).await);
+}
+
+fn pid_of(pid: u64) -> rustix::process::Pid {
+    rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid")
+}
+
+fn shim_of(cli: u64) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{cli}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
+#[tokio::test]
+async fn a_data_directory_belongs_to_one_server() {
+    let app = TestApp::start().await;
+    let second = app.mas(&["serve", "--bind", "127.0.0.1:0"]).output().expect("ran");
+    assert!(!second.status.success());
+    let words = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(words.contains("server.data_dir") && words.contains("running server"), "{words}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_asked_to_end_ends_with_open_streams() {
+    let mut app = TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude")]).await;
+    let task = app.create(&json!({"text": "x"}), json!({})).await;
+    app.ended(&task).await;
+    let waiting = app.request(reqwest::Method::GET, "/tasks?limit=1").send().await.expect("an answer");
+    assert!(app.stop().success());
+    drop(waiting);
+}

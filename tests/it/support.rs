@@ -1,0 +1,321 @@
+//! `TestApp`: one `mas serve --rehearsal` on a free port with its own data directory and database.
+
+use mas_gateway::{model::id::ProcessId, process::ProcessDir};
+use reqwest::{Method, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+pub const KEY: &str = "mas_integration_test_admin_key";
+const MAS: &str = env!("CARGO_BIN_EXE_mas");
+/// Longest wait for any state; a test that needs it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The CLI installed by `agents/install.sh`.
+pub fn claude() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("agents/claude")
+}
+
+pub struct TestApp {
+    pub dir: TempDir,
+    pub address: String,
+    env: BTreeMap<String, String>,
+    server: Option<Child>,
+    client: reqwest::Client,
+    _database: Option<Database>,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The body, when the status is the expected one.
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self.json()
+    }
+
+    /// The body of a problem with this status and code; it must tell what to do.
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        let problem = self.expect(status);
+        assert_eq!(problem["code"], code, "{}", self.text);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{}", self.text);
+        assert!(problem["retryable"].is_boolean(), "{}", self.text);
+        problem
+    }
+}
+
+impl TestApp {
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// A server with some settings of its own.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut env: BTreeMap<String, String> = [
+            ("PATH", std::env::var("PATH").expect("PATH")),
+            ("HOME", dir.path().to_string_lossy().into_owned()),
+            ("MAS_BOOTSTRAP_KEY", KEY.to_owned()),
+            ("MAS_CLAUDE_CODE__COMMAND", claude().to_string_lossy().into_owned()),
+            ("MAS_RUNNER__ON_SHUTDOWN", "stop".to_owned()),
+            ("MAS_SERVER__LOG_FILTER", "info,mas_gateway=debug".to_owned()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+        let database = Database::create().await;
+        if let Some(database) = &database {
+            env.insert("MAS_STORE__URL".into(), database.url.clone());
+        }
+        env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let mut app = Self { dir, address: String::new(), env, server: None, client, _database: database };
+        app.launch();
+        app
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// `mas` with this server's settings.
+    pub fn mas(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(MAS);
+        command.args(arguments).args(["--data-dir"]).arg(self.data_dir()).env_clear().envs(&self.env).current_dir(self.dir.path());
+        command
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Starts the server (again) on the same data directory.
+    pub fn launch(&mut self) {
+        let mut server = self
+            .mas(&["serve", "--rehearsal", "--bind", "127.0.0.1:0", "--log-format", "json"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("mas starts");
+        let mut lines = BufReader::new(server.stderr.take().expect("piped")).lines();
+        let first = lines.next().expect("a log line").expect("readable");
+        let first: Value = serde_json::from_str(&first).unwrap_or_else(|_| panic!("not a JSON log line: {first}"));
+        self.address = first["address"].as_str().unwrap_or_else(|| panic!("no address: {first}")).to_owned();
+        // The log goes to the test's own output, which is shown when the test fails.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+        self.server = Some(server);
+    }
+
+    fn pid(&self) -> Pid {
+        let server = self.server.as_ref().expect("a running server");
+        Pid::from_raw(server.id().cast_signed()).expect("a pid")
+    }
+
+    /// SIGKILL: the server ends without a chance to do anything.
+    pub fn kill(&mut self) {
+        kill_process(self.pid(), Signal::KILL).expect("killed");
+        self.server.take().expect("a running server").wait().expect("reaped");
+    }
+
+    /// SIGTERM, and how the server ended.
+    pub fn stop(&mut self) -> std::process::ExitStatus {
+        kill_process(self.pid(), Signal::TERM).expect("signalled");
+        self.server.take().expect("a running server").wait().expect("reaped")
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.request_as(Some(KEY), method, path)
+    }
+
+    /// A request with another key, or none.
+    pub fn request_as(&self, key: Option<&str>, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("http://{}{path}", self.address));
+        key.into_iter().fold(request, |request, key| request.header("X-MAS-Key", key))
+    }
+
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status(), response.headers().clone());
+        Answer { status, headers, text: response.text().await.expect("a body") }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request(Method::PATCH, path).json(body)).await
+    }
+
+    /// Creates a task whose prompt is `words` and a rehearsal plan.
+    pub async fn create(&self, plan: &Value, more: Value) -> Value {
+        let mut body = json!({"title": "a test", "description": format!("Do it. REHEARSE:{plan}")});
+        if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
+            body.extend(more);
+        }
+        let answer = self.post("/tasks", &body).await;
+        assert!(answer.status.is_success(), "{}", answer.text);
+        answer.json()
+    }
+
+    /// The task, once it has ended.
+    pub async fn ended(&self, task: &Value) -> Value {
+        let id = task["id"].as_str().expect("an id");
+        let waiting = async {
+            loop {
+                let task = self.get(&format!("/tasks/{id}?wait_seconds=20")).await.expect(200);
+                if ["complete", "failed", "cancelled"].contains(&task["status"].as_str().expect("a status")) {
+                    return task;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("task {id} did not end"))
+    }
+
+    /// All events of a task so far, page by page.
+    pub async fn events(&self, task: &Value) -> Vec<Value> {
+        let id = task["id"].as_str().expect("an id");
+        let (mut events, mut after) = (vec![], 0);
+        loop {
+            let page = self.get(&format!("/tasks/{id}/events?after={after}&limit=200")).await.expect(200);
+            let items = page["events"].as_array().expect("events").clone();
+            let Some(last) = items.last() else { return events };
+            after = last["task_seq"].as_i64().expect("a sequence number");
+            events.extend(items);
+        }
+    }
+
+    /// The events up to and including the first that satisfies `wanted`.
+    pub async fn events_until(&self, task: &Value, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let id = task["id"].as_str().expect("an id");
+        let waiting = async {
+            let (mut events, mut after) = (vec![], 0);
+            loop {
+                let page = self.get(&format!("/tasks/{id}/events?after={after}&wait_seconds=20")).await.expect(200);
+                for event in page["events"].as_array().expect("events") {
+                    after = event["task_seq"].as_i64().expect("a sequence number");
+                    events.push(event.clone());
+                    if wanted(event) {
+                        return events;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("task {id} has no such event"))
+    }
+
+    fn process_ids(&self) -> Vec<ProcessId> {
+        let entries = std::fs::read_dir(self.data_dir().join("processes")).into_iter().flatten();
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// Processes of this server's agents that are alive, found by the marker every one of them inherits.
+    pub fn agent_processes(&self) -> Vec<String> {
+        let markers: Vec<String> = self.process_ids().iter().map(|id| format!("MAS_PROCESS_MARKER={id}")).collect();
+        let entries = std::fs::read_dir("/proc").expect("procfs").filter_map(Result::ok);
+        entries
+            .filter_map(|entry| {
+                let environ = std::fs::read(entry.path().join("environ")).ok()?;
+                let environ = String::from_utf8_lossy(&environ).into_owned();
+                let command = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default().replace('\0', " ");
+                markers.iter().any(|marker| environ.contains(marker)).then_some(command)
+            })
+            .collect()
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            if let Some(pid) = Pid::from_raw(server.id().cast_signed()) {
+                drop(kill_process(pid, Signal::TERM));
+            }
+            drop(server.wait());
+        }
+        // Agents of a server that was killed: their shims end everything on SIGTERM.
+        for id in self.process_ids() {
+            let dir = ProcessDir::new(&self.data_dir().join("processes"), id);
+            let Ok(mas_gateway::process::Liveness::Running(Some(started))) = dir.inspect() else { continue };
+            if let Some(pid) = Pid::from_raw(started.shim_pid.cast_signed()) {
+                drop(kill_process(pid, Signal::TERM));
+            }
+        }
+    }
+}
+
+/// A PostgreSQL database of its own, dropped with the test.
+struct Database {
+    url: String,
+    server: String,
+    name: String,
+}
+
+impl Database {
+    async fn create() -> Option<Self> {
+        let server = std::env::var("MAS_TEST_POSTGRES_URL").ok()?;
+        let name = format!("mas_it_{}", uuid::Uuid::new_v4().simple());
+        execute(&server, format!("CREATE DATABASE {name}")).await;
+        let (base, _) = server.rsplit_once('/').expect("a database in MAS_TEST_POSTGRES_URL");
+        Some(Self { url: format!("{base}/{name}"), server, name })
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (server, statement) = (self.server.clone(), format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(execute(&server, statement));
+        });
+        drop(dropping.join());
+    }
+}
+
+async fn execute(server: &str, statement: String) {
+    use sqlx::{Connection, Executor, PgConnection};
+    let mut connection = PgConnection::connect(server).await.expect("the PostgreSQL test server answers");
+    connection.execute(sqlx::AssertSqlSafe(statement)).await.expect("the statement runs");
+    connection.close().await.expect("closed");
+}
+
+/// Panics unless the events are numbered 1, 2, 3, … both for their agent and for their task.
+pub fn assert_no_hole(events: &[Value]) {
+    for (index, event) in events.iter().enumerate() {
+        assert_eq!((&event["seq"], &event["task_seq"]), (&json!(index + 1), &json!(index + 1)), "{event}");
+    }
+}
+
+/// The kinds of the events, in order.
+pub fn kinds(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["kind"].as_str().expect("a kind")).collect()
+}
+
+/// Waits for a state of the outside world.
+pub async fn until(what: &str, reached: impl Fn() -> bool) {
+    let waiting = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        while !reached() {
+            ticks.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never came true: {what}"));
+}

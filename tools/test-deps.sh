@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Sees to it that the tests find what they need besides Rust and Node.js: git, cargo-nextest, PostgreSQL's server
+# programs. What is missing is installed where that is possible without a question, else named.
+#   tools/test-deps.sh nextest|machete|postgres|git ...
+set -euo pipefail
+
+NEXTEST_VERSION=0.9.143
+MACHETE_VERSION=0.9.2
+
+fail() {
+    echo "test-deps: $*" >&2
+    exit 1
+}
+
+# apt-get without questions, as root or through a sudo that needs no password.
+apt_install() {
+    local as_root=()
+    command -v apt-get >/dev/null || return 1
+    if [ "$(id -u)" != 0 ]; then
+        sudo -n true 2>/dev/null || return 1
+        as_root=(sudo -n)
+    fi
+    echo "Installing the Debian package $1 ..." >&2
+    "${as_root[@]}" apt-get -qq update >&2 || true # an old package list may do
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$1" >&2
+}
+
+# Half-optimised: these run for seconds, and compile sooner so.
+cargo_install() {
+    echo "Compiling $1 $2; once, some minutes ..." >&2
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install "$1" --locked --version "$2" --quiet ||
+        fail "$1 $2 could not be installed; the reason is above"
+}
+
+for need in "$@"; do
+    case $need in
+        git)
+            command -v git >/dev/null || apt_install git || fail "git is missing; on Debian and Ubuntu: apt-get install git"
+            ;;
+        nextest)
+            cargo nextest --version >/dev/null 2>&1 || cargo_install cargo-nextest "$NEXTEST_VERSION"
+            ;;
+        machete)
+            cargo machete --version >/dev/null 2>&1 || cargo_install cargo-machete "$MACHETE_VERSION"
+            ;;
+        postgres)
+            tools/with-postgres.sh --find >/dev/null 2>&1 || apt_install postgresql || true
+            tools/with-postgres.sh --find >/dev/null || exit 1
+            ;;
+        *) fail "do not know '$need'" ;;
+    esac
+done
