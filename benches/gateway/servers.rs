@@ -115,8 +115,7 @@ impl Bare {
     pub async fn start(body: &str) -> Self {
         let began = Instant::now();
         let program = std::env::current_exe().expect("this program");
-        let mut child =
-            Command::new(program).args(["bare-server", body]).stdout(Stdio::piped()).spawn().expect("starts");
+        let mut child = Command::new(program).args(["bare-server", body]).stdout(Stdio::piped()).spawn().expect("starts");
         let mut address = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut address).expect("text");
         let address = address.trim().to_owned();

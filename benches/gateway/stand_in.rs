@@ -33,7 +33,9 @@ pub fn run() {
         let message: Value = serde_json::from_str(&line).expect("JSON");
         if message["type"] == "control_request" {
             let account = json!({"account": {"apiKeySource": "none needed"}});
-            say(&json!({"type": "control_response", "response": {"subtype": "success", "request_id": message["request_id"], "response": account}}));
+            say(
+                &json!({"type": "control_response", "response": {"subtype": "success", "request_id": message["request_id"], "response": account}}),
+            );
         } else if message["type"] == "user" {
             for _ in 0..LINES {
                 std::thread::sleep(PAUSE);
@@ -55,7 +57,8 @@ pub async fn through_gateway() -> Vec<f64> {
     let client = reqwest::Client::new();
     let url = format!("http://{}/tasks", gateway.address);
     let body = json!({"title": "bench", "description": "write"});
-    let task: Value = client.post(&url).header("x-mas-key", KEY).json(&body).send().await.expect("sent").json().await.expect("JSON");
+    let task: Value =
+        client.post(&url).header("x-mas-key", KEY).json(&body).send().await.expect("sent").json().await.expect("JSON");
     let events = format!("{url}/{}/events", task["id"].as_str().expect("an id"));
     let request = client.get(events).header("x-mas-key", KEY).header("accept", "text/event-stream");
     let mut stream = request.send().await.expect("sent").bytes_stream();

@@ -31,12 +31,14 @@ pub async fn through_gateway(gateway: &Gateway) -> Turn {
     let began = Instant::now();
     let asked_at = chrono::Utc::now();
     let body = json!({"title": "bench", "description": PROMPT, "wait_seconds": 40});
-    let task: Value = client.post(url("/tasks")).header("x-mas-key", KEY).json(&body).send().await.expect("sent").json().await.expect("JSON");
+    let task: Value =
+        client.post(url("/tasks")).header("x-mas-key", KEY).json(&body).send().await.expect("sent").json().await.expect("JSON");
     let total_ms = ms(began.elapsed());
     assert_eq!(task["status"], "complete", "{task}");
     let path = format!("/tasks/{}/events", task["id"].as_str().expect("an id"));
     let page: Value = client.get(url(&path)).header("x-mas-key", KEY).send().await.expect("sent").json().await.expect("JSON");
-    let started = page["events"].as_array().expect("events").iter().find(|event| event["data"]["state"] == "started").expect("started");
+    let started =
+        page["events"].as_array().expect("events").iter().find(|event| event["data"]["state"] == "started").expect("started");
     let started_at: chrono::DateTime<chrono::Utc> = started["at"].as_str().expect("a time").parse().expect("RFC 3339");
     Turn { total_ms, to_start_ms: ms((started_at - asked_at).to_std().unwrap_or_default()) }
 }

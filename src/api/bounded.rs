@@ -107,7 +107,13 @@ fn shares(sizes: &[usize], budget: usize) -> (usize, usize) {
     // Room for an entry of the smallest size, its name included.
     let least = SMALLEST + NAME_CHARS + 4;
     let mut used = 0;
-    let count = sizes.iter().take_while(|size| { used += (**size).min(least); used <= budget }).count();
+    let count = sizes
+        .iter()
+        .take_while(|size| {
+            used += (**size).min(least);
+            used <= budget
+        })
+        .count();
     let mut sorted = sizes[..count].to_vec();
     sorted.sort_unstable();
     let mut left = budget;
@@ -165,7 +171,9 @@ mod tests {
 
     #[test]
     fn only_the_long_parts_are_shortened() {
-        let value = fitted(json!({"id": "task_1", "result": "r".repeat(1_000), "changes": {"files_changed": 3, "diff": "d".repeat(1 << 20)}}));
+        let value = fitted(
+            json!({"id": "task_1", "result": "r".repeat(1_000), "changes": {"files_changed": 3, "diff": "d".repeat(1 << 20)}}),
+        );
         assert_eq!((&value["id"], &value["changes"]["files_changed"]), (&json!("task_1"), &json!(3)));
         assert_eq!(value["result"].as_str().map(str::len), Some(1_000));
         assert_eq!(value["truncated"], json!(["/changes/diff"]));

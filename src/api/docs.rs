@@ -20,7 +20,8 @@ const OPENAPI_PATH: &str = "/openapi.json";
 /// Swagger UI has no inline script; it needs inline styles and `data:` images, and calls this origin only.
 const UI_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                          connect-src 'self'; font-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
+const PAGE_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
 const PRIVACY: &str = include_str!("privacy.html");
 
 /// The document is the same for the life of the process.

@@ -83,5 +83,6 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
         return Ok(None);
     }
     let seen = text.parse().ok().filter(|seen| *seen >= 0);
-    seen.map(Some).ok_or_else(|| Problem::invalid("Last-Event-ID", "is not an event id; ids are whole numbers from 1, as in the stream"))
+    seen.map(Some)
+        .ok_or_else(|| Problem::invalid("Last-Event-ID", "is not an event id; ids are whole numbers from 1, as in the stream"))
 }

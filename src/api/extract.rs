@@ -106,10 +106,14 @@ fn refusal(text: &str) -> Problem {
 
 /// What axum says after its own introduction.
 fn reason(text: &str) -> &str {
-    ["Failed to deserialize the JSON body into the target type: ", "Failed to parse the request body as JSON: ", "Failed to deserialize query string: "]
-        .iter()
-        .find_map(|start| text.strip_prefix(start))
-        .unwrap_or(text)
+    [
+        "Failed to deserialize the JSON body into the target type: ",
+        "Failed to parse the request body as JSON: ",
+        "Failed to deserialize query string: ",
+    ]
+    .iter()
+    .find_map(|start| text.strip_prefix(start))
+    .unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -146,7 +150,9 @@ mod tests {
 
     #[tokio::test]
     async fn queries_are_refused_by_field() {
-        for (query, field) in [("limit=x", "limit"), ("status=done", "status"), ("statuss=created", "statuss"), ("limit=1&limit=2", "limit")] {
+        for (query, field) in
+            [("limit=x", "limit"), ("status=done", "status"), ("statuss=created", "statuss"), ("limit=1&limit=2", "limit")]
+        {
             let request = Request::builder().uri(format!("/tasks?{query}")).body(()).expect("a request");
             let (mut parts, ()) = request.into_parts();
             let problem = Params::<TaskQuery>::from_request_parts(&mut parts, &()).await.map(|_| ()).expect_err(query);

@@ -84,7 +84,9 @@ impl Problem {
         let allowed = allow.and_then(|value| value.to_str().ok()).unwrap_or("other methods");
         let (code, detail) = match status {
             StatusCode::NOT_FOUND => ("not_found", format!("there is nothing at {path}; /openapi.json lists every path")),
-            StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", format!("{path} does not take {method}; it takes {allowed}")),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                ("method_not_allowed", format!("{path} does not take {method}; it takes {allowed}"))
+            }
             StatusCode::PAYLOAD_TOO_LARGE => {
                 ("body_too_large", "the request body is too large; shorten it or put large content into the project".to_owned())
             }

@@ -99,7 +99,10 @@ pub fn router(app: App, settings: ApiSettings, stop: CancellationToken) -> Route
 /// Everything around the routes.
 fn layered(routes: Router<ApiState>, settings: &ApiSettings) -> Router<ApiState> {
     let not_streams = DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"));
-    let trace = TraceLayer::new_for_http().make_span_with(span).on_failure(()).on_response(DefaultOnResponse::new().level(tracing::Level::INFO));
+    let trace = TraceLayer::new_for_http()
+        .make_span_with(span)
+        .on_failure(())
+        .on_response(DefaultOnResponse::new().level(tracing::Level::INFO));
     let set = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     // On a router the last layer is the outermost.
     routes

@@ -19,7 +19,14 @@ use tower::ServiceExt;
 /// Routes that misbehave, to see the layers at work.
 pub(super) fn routes() -> Router<ApiState> {
     Router::new()
-        .route("/test/panic", get(|| async { if true { panic!("as asked: mas_secret") } }))
+        .route(
+            "/test/panic",
+            get(|| async {
+                if true {
+                    panic!("as asked: mas_secret")
+                }
+            }),
+        )
         .route("/test/slow", get(|| async { std::future::pending::<()>().await }))
 }
 

@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn output_reads_like_a_transcript() {
-        let call = EventKind::ToolCall { tool_use_id: "1".into(), tool: "Bash".into(), input: serde_json::json!({"command": "ls"}) };
+        let call =
+            EventKind::ToolCall { tool_use_id: "1".into(), tool: "Bash".into(), input: serde_json::json!({"command": "ls"}) };
         assert_eq!(readable(&call).as_deref(), Some(r#"Bash {"command":"ls"}"#));
         let failed = EventKind::ToolResult { tool_use_id: "1".into(), is_error: true, text: "no such file".into(), result: None };
         assert_eq!(readable(&failed).as_deref(), Some("error: no such file"));

@@ -136,7 +136,10 @@ mod tests {
             to: TaskStatus::Complete,
             legal: vec![TaskStatus::Cancelled],
         };
-        assert_eq!(error.to_string(), "a task that is `in_progress` cannot become `complete`; legal through the API from here: `cancelled`");
+        assert_eq!(
+            error.to_string(),
+            "a task that is `in_progress` cannot become `complete`; legal through the API from here: `cancelled`"
+        );
         let ended = AppError::IllegalTransition { from: TaskStatus::Failed, to: TaskStatus::Cancelled, legal: vec![] };
         assert!(ended.to_string().contains("has ended"), "{ended}");
     }

@@ -146,7 +146,14 @@ impl App {
 
     /// Events of the given kinds (all when empty) after `cursor`, at most `limit`, together at most `chars`
     /// characters of JSON but always one when there is one.
-    pub(super) async fn read_events(&self, id: TaskId, mut cursor: i64, limit: u32, chars: usize, kinds: &[&str]) -> Result<Read, AppError> {
+    pub(super) async fn read_events(
+        &self,
+        id: TaskId,
+        mut cursor: i64,
+        limit: u32,
+        chars: usize,
+        kinds: &[&str],
+    ) -> Result<Read, AppError> {
         let (mut events, mut used, mut scanned) = (Vec::new(), 0, 0);
         loop {
             let rows = self.store.list_task_events(id, cursor, CHUNK).await?;

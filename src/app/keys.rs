@@ -75,12 +75,8 @@ impl App {
     /// Sees to it that somebody can get in: takes the secret of the environment when it is not known yet, else
     /// makes one key when there is none at all. A revoked key is known and stays revoked.
     pub async fn ensure_admin_key(&self, bootstrap: Option<&str>) -> Result<AdminKey, AppError> {
-        let admin = |name: &str| NewKey {
-            user: ADMIN_USER.into(),
-            name: name.into(),
-            scopes: vec![Scope::Admin],
-            expires_at: None,
-        };
+        let admin =
+            |name: &str| NewKey { user: ADMIN_USER.into(), name: name.into(), scopes: vec![Scope::Admin], expires_at: None };
         if let Some(secret) = bootstrap {
             let hash = hash(secret);
             if self.store.find_key(&prefix(&hash)).await?.is_some_and(|(_, stored)| stored == hash) {

@@ -217,7 +217,11 @@ pub(super) fn page_cursor<T: std::str::FromStr>(given: &str) -> Result<T, AppErr
 
 /// Checks `after` as given by a caller.
 pub(super) fn event_cursor(given: i64) -> Result<i64, AppError> {
-    if given >= 0 { Ok(given) } else { Err(AppError::field("after", "must not be negative; use `next_cursor` of the answer before, or 0")) }
+    if given >= 0 {
+        Ok(given)
+    } else {
+        Err(AppError::field("after", "must not be negative; use `next_cursor` of the answer before, or 0"))
+    }
 }
 
 #[cfg(test)]

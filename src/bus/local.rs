@@ -148,7 +148,7 @@ mod tests {
     fn the_latest_runner_status_is_kept() {
         let bus = Bus::local();
         assert!(!bus.runner_status().running);
-        bus.clone().set_runner_status(RunnerStatus { running: true, live_agents: 3, ..RunnerStatus::default() });
-        assert_eq!((bus.runner_status().running, bus.runner_status().live_agents), (true, 3));
+        bus.clone().set_runner_status(RunnerStatus { running: true, ..RunnerStatus::default() });
+        assert!(bus.runner_status().running);
     }
 }

@@ -60,7 +60,10 @@ pub(super) fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
         }
         KeyCommand::List { common } => with_app(common, async |app| {
             let day = |time: Option<DateTime<Utc>>| time.map_or("-".to_owned(), |time| time.format("%Y-%m-%d").to_string());
-            print(&format!("{:<36}  {:<12}  {:<16}  {:<28}  {:<10}  {:<10}  REVOKED", "ID", "USER", "NAME", "SCOPES", "CREATED", "EXPIRES"));
+            print(&format!(
+                "{:<36}  {:<12}  {:<16}  {:<28}  {:<10}  {:<10}  REVOKED",
+                "ID", "USER", "NAME", "SCOPES", "CREATED", "EXPIRES"
+            ));
             for key in app.list_keys().await? {
                 let scopes = key.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(",");
                 print(&format!(

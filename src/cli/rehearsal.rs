@@ -22,7 +22,8 @@ pub(super) fn run(arguments: &RehearsalArgs) -> anyhow::Result<ExitCode> {
     }
     let rules = arguments.rules.as_deref().map_or_else(|| Ok(vec![]), rehearsal::load_rules)?;
     runtime()?.block_on(async {
-        let listener = tokio::net::TcpListener::bind(arguments.bind).await.with_context(|| format!("--bind {}", arguments.bind))?;
+        let listener =
+            tokio::net::TcpListener::bind(arguments.bind).await.with_context(|| format!("--bind {}", arguments.bind))?;
         let address = listener.local_addr()?;
         print(&format!("{{\"ready\":true,\"base_url\":\"http://{address}\"}}"));
         complain(&format!("hint: ANTHROPIC_BASE_URL=http://{address} ANTHROPIC_API_KEY=rehearsal claude -p 'hello'"));

@@ -41,9 +41,9 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("server.bind: cannot listen on {}; is another server running there?", config.server.bind))?;
     let address = listener.local_addr()?;
+    std::fs::write(data.address(), address.to_string()).context("cannot write the address file")?;
     // The first log line: scripts read the address from it.
     tracing::info!(address = %address, version = env!("CARGO_PKG_VERSION"), "listening");
-    std::fs::write(data.address(), address.to_string()).context("cannot write the address file")?;
 
     let stop = CancellationToken::new();
     shutdown::cancel_on_signal(stop.clone())?;
@@ -74,7 +74,7 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_secs(config.server.shutdown_seconds)).await;
     };
     tokio::select! {
-        served = server => served.context("the HTTP server failed")?,
+        outcome = server => outcome.context("the HTTP server failed")?,
         () = deadline => tracing::warn!("connections were still open at the end of server.shutdown_seconds"),
     }
     let grace = Duration::from_secs(config.server.shutdown_seconds + config.runner.exit_timeout_seconds);
@@ -110,6 +110,10 @@ fn own(data: &DataDir) -> anyhow::Result<File> {
 }
 
 pub(super) async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    // SQLite does not keep two first starts, such as a server's and `mas key`'s, from making the tables twice.
+    let path = DataDir(config.server.data_dir.clone()).store_lock();
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let _one_at_a_time = lock.and_then(|file| file.lock().map(|()| file)).with_context(|| path.display().to_string())?;
     Store::connect(&config.store_url()).await.context("store.url: the database cannot be opened")
 }
 

@@ -75,9 +75,17 @@ impl Actor {
 
     /// Starts the process and supervises it.
     pub(super) async fn run_new(mut self) {
-        tokio::select! {
-            () = self.runner.stop.cancelled() => return,
-            place = self.runner.starting.clone().acquire_owned() => self.starting = place.ok(),
+        let mut control = self.runner.bus.subscribe(Topic::Control(self.task.id));
+        while self.starting.is_none() {
+            if self.is_cancel_requested().await {
+                let reaction = self.machine.abandon();
+                return self.conclude(reaction).await;
+            }
+            tokio::select! {
+                () = self.runner.stop.cancelled() => return,
+                () = control.changed() => {}
+                place = self.runner.starting.clone().acquire_owned() => self.starting = place.ok(),
+            }
         }
         // The wait for a place does not count.
         self.machine = Machine::new(Utc::now(), self.brief.ready_timeout, 1);
@@ -168,7 +176,11 @@ impl Actor {
         let request = LaunchRequest {
             executable: &executable,
             session_id: self.agent.session_id,
-            model: self.task.model.as_deref().or_else(|| Some(settings.claude_code.default_model.as_str()).filter(|model| !model.is_empty())),
+            model: self
+                .task
+                .model
+                .as_deref()
+                .or_else(|| Some(settings.claude_code.default_model.as_str()).filter(|model| !model.is_empty())),
             permission_mode: project.map_or(crate::model::project::PermissionMode::Default, |project| project.permission_mode),
             allowed_tools: project.map_or(&[], |project| &project.allowed_tools),
             budget_usd: self.task.budget_usd,
@@ -187,11 +199,7 @@ impl Actor {
             max_output_bytes: settings.runner.max_output_bytes,
             stop_grace_ms: STOP_GRACE.as_millis().try_into().unwrap_or(u64::MAX),
         };
-        let launched = self
-            .runner
-            .launcher
-            .launch(&self.dir, spec, &launch.env)
-            .await;
+        let launched = self.runner.launcher.launch(&self.dir, spec, &launch.env).await;
         match launched {
             Ok(Launched::Running(started)) => Ok(started),
             Ok(Launched::Failed(exit)) => Err(exit),

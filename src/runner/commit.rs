@@ -1,6 +1,10 @@
 //! Storing what happened: with patience, because an agent's output waits in its file as long as it takes.
 
-use super::{Runner, actor::Actor, machine::{Reaction, Verdict}};
+use super::{
+    Runner,
+    actor::Actor,
+    machine::{Reaction, Verdict},
+};
 use crate::{
     bus::Topic,
     model::{event::Event, id::AgentId},
@@ -80,11 +84,7 @@ impl Actor {
                 ended,
             }),
             agent_status: reaction.agent,
-            task: reaction.task.map(|status| TaskChange {
-                status,
-                failure: failure.filter(|_| status.is_terminal()),
-                at: now,
-            }),
+            task: reaction.task.map(|status| TaskChange { status, failure: failure.filter(|_| status.is_terminal()), at: now }),
             process_ended: ended,
             at: now,
         };

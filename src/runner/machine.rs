@@ -229,7 +229,9 @@ impl Machine {
         };
         let invalid = |detail: String| Verdict::Failed(Failure::new(FailureCode::InvalidStructuredOutput, detail));
         let Some(output) = structured_output else {
-            return invalid("the agent answered in text instead of the structured answer `output_schema` asks for; see `result`".into());
+            return invalid(
+                "the agent answered in text instead of the structured answer `output_schema` asks for; see `result`".into(),
+            );
         };
         match jsonschema::validator_for(schema) {
             Err(error) => invalid(format!("`output_schema` cannot be used: {error}")),

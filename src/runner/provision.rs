@@ -81,13 +81,8 @@ impl Runner {
             started_at: now,
             ended_at: None,
         };
-        let provision = Provision {
-            task_id: task.id,
-            task_generation: task.generation,
-            agent: agent.clone(),
-            run,
-            process: process.clone(),
-        };
+        let provision =
+            Provision { task_id: task.id, task_generation: task.generation, agent: agent.clone(), run, process: process.clone() };
         let stored = self.with_patience("provision a task", || self.store.provision(&provision)).await;
         self.bus.notify(Topic::Task(task.id));
         Ok(stored.filter(|stored| *stored).map(|_| (agent, process)))

@@ -1,12 +1,7 @@
 //! Where an agent works: a git worktree of the project when it is a repository, the project's directory otherwise.
 
 use crate::{
-    model::{
-        id::AgentId,
-        limits::DIFF_BYTES,
-        project::Project,
-        run::Changes,
-    },
+    model::{id::AgentId, limits::DIFF_BYTES, project::Project, run::Changes},
     process::{CommandOutput, run_command},
 };
 use std::{
@@ -41,7 +36,9 @@ impl Git<'_> {
         let mut env = self.env.clone();
         env.insert("GIT_TERMINAL_PROMPT".into(), "0".into());
         env.insert("LC_ALL".into(), "C".into());
-        run_command(&argv, dir, &env, None, GIT_TIMEOUT, DIFF_BYTES).await.map_err(|error| format!("git {}: {error}", arguments[0]))
+        run_command(&argv, dir, &env, None, GIT_TIMEOUT, DIFF_BYTES)
+            .await
+            .map_err(|error| format!("git {}: {error}", arguments[0]))
     }
 
     async fn must(&self, dir: &Path, arguments: &[&str]) -> Result<CommandOutput, String> {

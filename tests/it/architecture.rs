@@ -22,7 +22,23 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("api", &["model", "app"]),
         ("runner", &["model", "config", "adapter", "process", "store", "bus"]),
         // The composition root.
-        ("cli", &["model", "config", "telemetry", "shutdown", "process", "adapter", "rehearsal", "store", "bus", "app", "api", "runner"]),
+        (
+            "cli",
+            &[
+                "model",
+                "config",
+                "telemetry",
+                "shutdown",
+                "process",
+                "adapter",
+                "rehearsal",
+                "store",
+                "bus",
+                "app",
+                "api",
+                "runner",
+            ],
+        ),
         ("lib", &[]),
         ("main", &[]),
     ])
@@ -80,7 +96,8 @@ fn modules_use_only_what_the_table_allows() {
     rust_files(&source, &mut files);
     for file in files {
         let relative = file.strip_prefix(&source).expect("below src");
-        let module = relative.components().next().expect("a name").as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
+        let module =
+            relative.components().next().expect("a name").as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
         let Some(may_use) = allowed.get(module.as_str()) else { panic!("{} is not in the table", relative.display()) };
         let text = fs::read_to_string(&file).expect("readable");
         for used in used_modules(&text) {

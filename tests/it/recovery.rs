@@ -4,7 +4,12 @@ use crate::support::{TestApp, assert_no_hole};
 use serde_json::{Value, json};
 
 fn pids(events: &[Value]) -> Vec<&Value> {
-    events.iter().filter(|event| event["kind"] == "process").map(|event| &event["data"]["pid"]).filter(|pid| pid.is_u64()).collect()
+    events
+        .iter()
+        .filter(|event| event["kind"] == "process")
+        .map(|event| &event["data"]["pid"])
+        .filter(|pid| pid.is_u64())
+        .collect()
 }
 
 #[tokio::test]

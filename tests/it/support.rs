@@ -97,7 +97,13 @@ impl TestApp {
     /// `mas` with this server's settings.
     pub fn mas(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(MAS);
-        command.args(arguments).args(["--data-dir"]).arg(self.data_dir()).env_clear().envs(&self.env).current_dir(self.dir.path());
+        command
+            .args(arguments)
+            .args(["--data-dir"])
+            .arg(self.data_dir())
+            .env_clear()
+            .envs(&self.env)
+            .current_dir(self.dir.path());
         command
     }
 
@@ -199,7 +205,7 @@ impl TestApp {
             let page = self.get(&format!("/tasks/{id}/events?after={after}&limit=200")).await.expect(200);
             let items = page["events"].as_array().expect("events").clone();
             let Some(last) = items.last() else { return events };
-            after = last["task_seq"].as_i64().expect("a sequence number");
+            after = last["seq"].as_i64().expect("a sequence number");
             events.extend(items);
         }
     }
@@ -212,7 +218,7 @@ impl TestApp {
             loop {
                 let page = self.get(&format!("/tasks/{id}/events?after={after}&wait_seconds=20")).await.expect(200);
                 for event in page["events"].as_array().expect("events") {
-                    after = event["task_seq"].as_i64().expect("a sequence number");
+                    after = event["seq"].as_i64().expect("a sequence number");
                     events.push(event.clone());
                     if wanted(event) {
                         return events;
@@ -300,7 +306,7 @@ async fn execute(server: &str, statement: String) {
 /// Panics unless the events are numbered 1, 2, 3, … both for their agent and for their task.
 pub fn assert_no_hole(events: &[Value]) {
     for (index, event) in events.iter().enumerate() {
-        assert_eq!((&event["seq"], &event["task_seq"]), (&json!(index + 1), &json!(index + 1)), "{event}");
+        assert_eq!((&event["agent_seq"], &event["seq"]), (&json!(index + 1), &json!(index + 1)), "{event}");
     }
 }
 

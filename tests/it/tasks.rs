@@ -31,7 +31,10 @@ async fn cli_a_task_is_done_and_everything_about_it_is_on_record() {
     assert!(tool_result["data"]["text"].as_str().expect("text").contains("seen-by-tool"));
 
     let agent = app.get(&format!("/agents/{}", task["agent_id"].as_str().expect("an agent"))).await.expect(200);
-    assert_eq!((&agent["status"], &agent["agent_type"], &agent["backend"]), (&json!("parked"), &json!("tester"), &json!("claude-code")));
+    assert_eq!(
+        (&agent["status"], &agent["agent_type"], &agent["backend"]),
+        (&json!("parked"), &json!("tester"), &json!("claude-code"))
+    );
     let output = app.get(&format!("/agents/{}/output", agent["id"].as_str().expect("an id"))).await.expect(200);
     assert!(output.to_string().contains("All is done."), "{output}");
     assert_eq!(app.agent_processes(), Vec::<String>::new());
@@ -110,7 +113,10 @@ async fn cli_allowed_tools_of_a_project_run_without_asking() {
 
 /// A tool command that leaves a process which left its session, its parent and its signals behind.
 fn double_forking(pid_file: &Path) -> String {
-    format!("setsid sh -c 'trap \"\" TERM INT HUP; sleep 1000 & echo $! > {}; wait' >/dev/null 2>&1 & sleep 600", pid_file.display())
+    format!(
+        "setsid sh -c 'trap \"\" TERM INT HUP; sleep 1000 & echo $! > {}; wait' >/dev/null 2>&1 & sleep 600",
+        pid_file.display()
+    )
 }
 
 #[tokio::test]
@@ -127,7 +133,8 @@ async fn cli_cancelling_leaves_no_process_even_of_a_tool_that_double_forks() {
     ]});
     let task = app.create(&plan, json!({"project": "lab"})).await;
     app.events_until(&task, |event| event["kind"] == "tool_call").await;
-    crate::support::until("the tool has forked", || std::fs::read_to_string(&pid_file).is_ok_and(|pid| pid.ends_with('\n'))).await;
+    crate::support::until("the tool has forked", || std::fs::read_to_string(&pid_file).is_ok_and(|pid| pid.ends_with('\n')))
+        .await;
     assert!(!app.agent_processes().is_empty());
 
     let path = format!("/tasks/{}/cancel", task["id"].as_str().expect("an id"));

@@ -46,22 +46,43 @@ async fn every_bad_task_is_refused_with_the_field_and_nothing_is_created() {
 #[tokio::test]
 async fn bodies_that_are_not_json_objects_are_refused() {
     let app = app().await;
-    for (body, status, code) in [("{", 400, "invalid_json"), ("", 400, "invalid_json"), ("[]", 422, "validation_failed"), ("null", 422, "validation_failed")] {
+    for (body, status, code) in [
+        ("{", 400, "invalid_json"),
+        ("", 422, "validation_failed"),
+        ("[]", 422, "validation_failed"),
+        ("null", 422, "validation_failed"),
+    ] {
         let request = app.request(Method::POST, "/tasks").header("content-type", "application/json").body(body);
         app.send(request).await.problem(status, code);
     }
     let huge = format!("{{\"description\": \"{}\"}}", "x".repeat(1 << 20));
-    app.send(app.request(Method::POST, "/tasks").header("content-type", "application/json").body(huge)).await.problem(413, "payload_too_large");
+    app.send(app.request(Method::POST, "/tasks").header("content-type", "application/json").body(huge))
+        .await
+        .problem(413, "payload_too_large");
 }
 
 #[tokio::test]
 async fn unknown_ids_cursors_queries_and_paths_say_what_is_right() {
     let app = app().await;
     let unknown = "task_0193f2a87c3e7d10b5a1c2d3e4f50617";
-    for path in [format!("/tasks/{unknown}"), format!("/tasks/{unknown}/events"), "/tasks/nonsense".into(), "/agents/task_1".into(), "/nowhere".into()] {
+    for path in [
+        format!("/tasks/{unknown}"),
+        format!("/tasks/{unknown}/events"),
+        "/tasks/nonsense".into(),
+        "/agents/task_1".into(),
+        "/nowhere".into(),
+    ] {
         app.get(&path).await.problem(404, "not_found");
     }
-    for path in ["/tasks?limit=-1", "/tasks?limit=0", "/tasks?limit=x", "/tasks?cursor=nonsense", "/tasks?status=sleeping", "/tasks?surprise=1", "/agents?status=x"] {
+    for path in [
+        "/tasks?limit=-1",
+        "/tasks?limit=0",
+        "/tasks?limit=x",
+        "/tasks?cursor=nonsense",
+        "/tasks?status=sleeping",
+        "/tasks?surprise=1",
+        "/agents?status=x",
+    ] {
         app.get(path).await.problem(422, "validation_failed");
     }
     app.send(app.request(Method::DELETE, "/tasks")).await.problem(405, "method_not_allowed");
@@ -104,7 +125,9 @@ async fn pages_follow_each_other_without_a_gap() {
     let (mut titles, mut path) = (vec![], "/tasks?limit=3".to_owned());
     loop {
         let page = app.get(&path).await.expect(200);
-        titles.extend(page["tasks"].as_array().expect("tasks").iter().map(|task| task["title"].as_str().expect("a title").to_owned()));
+        titles.extend(
+            page["tasks"].as_array().expect("tasks").iter().map(|task| task["title"].as_str().expect("a title").to_owned()),
+        );
         let Some(cursor) = page["next_cursor"].as_str() else { break };
         path = format!("/tasks?limit=3&cursor={cursor}");
     }

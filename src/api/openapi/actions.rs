@@ -152,7 +152,8 @@ fn merge(into: &mut Map<String, Value>, other: Value, always: bool) {
                 }
             }
             ("enum", Some(Value::Array(known))) => {
-                let new: Vec<Value> = value.as_array().into_iter().flatten().filter(|word| !known.contains(word)).cloned().collect();
+                let new: Vec<Value> =
+                    value.as_array().into_iter().flatten().filter(|word| !known.contains(word)).cloned().collect();
                 known.extend(new);
             }
             ("required", Some(Value::Array(known))) if always => {

@@ -22,12 +22,30 @@ pub(in crate::api) struct Conflict;
 impl IntoResponses for Guarded {
     fn responses() -> Responses {
         Responses::from([
-            problem(403, "Forbidden", "invalid_key", "The key is missing or not valid, or lacks the scope (insufficient_scope)", false),
+            problem(
+                403,
+                "Forbidden",
+                "invalid_key",
+                "The key is missing or not valid, or lacks the scope (insufficient_scope)",
+                false,
+            ),
             problem(408, "Request Timeout", "timeout", "The request took too long", true),
-            problem(422, "Unprocessable Entity", "validation_failed", "A field or parameter is not acceptable; errors names it", false),
+            problem(
+                422,
+                "Unprocessable Entity",
+                "validation_failed",
+                "A field or parameter is not acceptable; errors names it",
+                false,
+            ),
             problem(429, "Too Many Requests", "rate_limited", "Too many requests; Retry-After says when to come back", true),
             problem(500, "Internal Server Error", "internal", "A fault of the gateway", false),
-            problem(503, "Service Unavailable", "store_unavailable", "The database cannot be used right now; nothing was changed", true),
+            problem(
+                503,
+                "Service Unavailable",
+                "store_unavailable",
+                "The database cannot be used right now; nothing was changed",
+                true,
+            ),
         ])
     }
 }
@@ -49,7 +67,8 @@ impl IntoResponses for BadBody {
 
 impl IntoResponses for Conflict {
     fn responses() -> Responses {
-        let description = "The task's status does not allow it, or the idempotency_key belongs to a different request (idempotency_conflict)";
+        let description =
+            "The task's status does not allow it, or the idempotency_key belongs to a different request (idempotency_conflict)";
         Responses::from([problem(409, "Conflict", "illegal_transition", description, false)])
     }
 }

@@ -168,7 +168,8 @@ fn the_actions_document_has_no_shape_the_importer_stumbles_over() {
 #[test]
 fn events_are_one_plain_object_in_the_actions_document() {
     let document = actions();
-    let event = document.pointer("/paths/~1tasks~1{id}~1events/get/responses/200/content/application~1json/schema/properties/events/items");
+    let event = document
+        .pointer("/paths/~1tasks~1{id}~1events/get/responses/200/content/application~1json/schema/properties/events/items");
     let event = event.expect("the schema of an event");
     let kinds = event["properties"]["kind"]["enum"].as_array().expect("words");
     assert_eq!(kinds.len(), 12, "{kinds:?}");

@@ -53,11 +53,14 @@ impl App {
                 }
                 // A row that has ended meanwhile is looked at again: it decides between 200 and 409. One that went
                 // back to the queue is cancelled there.
-                _ => self.store.request_cancel(id, now()).await?.filter(|task| {
-                    !task.status.is_terminal() && task.status != TaskStatus::Created
-                }),
+                _ => self
+                    .store
+                    .request_cancel(id, now())
+                    .await?
+                    .filter(|task| !task.status.is_terminal() && task.status != TaskStatus::Created),
             };
             if let Some(task) = stopped {
+                self.bus.notify(Topic::Control(id));
                 self.bus.notify(Topic::Task(id));
                 return Ok(task);
             }

@@ -2,7 +2,12 @@
 
 use super::schema::check_output_schema;
 use crate::{
-    app::{AppSettings, error::{AppError, FieldError}, keys::now, wait::wait_seconds},
+    app::{
+        AppSettings,
+        error::{AppError, FieldError},
+        keys::now,
+        wait::wait_seconds,
+    },
     model::{
         agent::AgentType,
         id::TaskId,
@@ -239,7 +244,9 @@ mod tests {
 
     async fn refused(request: CreateTask) -> Vec<String> {
         match request.validate(&principal("ann", &[Scope::Operate]), &settings()).await {
-            Err(AppError::Validation(fields)) => fields.into_iter().map(|error| format!("{}: {}", error.field, error.message)).collect(),
+            Err(AppError::Validation(fields)) => {
+                fields.into_iter().map(|error| format!("{}: {}", error.field, error.message)).collect()
+            }
             other => panic!("not refused: {other:?}"),
         }
     }
@@ -271,9 +278,17 @@ mod tests {
             ..request()
         })
         .await;
-        for name in
-            ["title", "description", "project", "model", "timeout_seconds", "budget_usd", "idempotency_key", "wait_seconds", "output_schema"]
-        {
+        for name in [
+            "title",
+            "description",
+            "project",
+            "model",
+            "timeout_seconds",
+            "budget_usd",
+            "idempotency_key",
+            "wait_seconds",
+            "output_schema",
+        ] {
             assert!(fields.iter().any(|field| field.starts_with(&format!("{name}: "))), "{name} is missing in {fields:?}");
         }
         assert!(fields.iter().any(|field| field.contains("default, shop")), "{fields:?}");

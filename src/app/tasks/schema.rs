@@ -26,7 +26,9 @@ pub(super) async fn check_output_schema(schema: &Value) -> Result<(), String> {
 }
 
 fn compile(schema: &Value) -> Result<(), String> {
-    let invalid = |error: &dyn std::fmt::Display| format!("is not a valid JSON Schema: {}", crate::app::size::excerpt(&error.to_string(), 300));
+    let invalid = |error: &dyn std::fmt::Display| {
+        format!("is not a valid JSON Schema: {}", crate::app::size::excerpt(&error.to_string(), 300))
+    };
     jsonschema::meta::validate(schema).map_err(|error| invalid(&format!("{error} (at `{}`)", error.instance_path())))?;
     // No retriever: a reference to anything outside the schema is an error, never a request.
     let options = jsonschema::options().offline().with_pattern_options(PatternOptions::fancy_regex().size_limit(PATTERN_BYTES));

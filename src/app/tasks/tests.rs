@@ -22,7 +22,8 @@ fn ann() -> Principal {
 #[tokio::test]
 async fn the_same_key_and_request_give_the_same_task() {
     let test = TestApp::start().await;
-    let request = CreateTask { idempotency_key: Some("k".into()), output_schema: Some(serde_json::json!({"type": "object"})), ..ask("a") };
+    let request =
+        CreateTask { idempotency_key: Some("k".into()), output_schema: Some(serde_json::json!({"type": "object"})), ..ask("a") };
     let first = test.app.create_task(&ann(), request.clone()).await.expect("created");
     let again = test.app.create_task(&ann(), request.clone()).await.expect("found");
     assert!(first.is_new && !again.is_new);
@@ -119,7 +120,8 @@ async fn a_running_task_is_asked_to_stop_and_a_complete_one_refuses() {
     let task = test.app.cancel_task(&ann(), id, CancelTask { wait_seconds: Some(0) }).await.expect("asked");
     assert!(task.cancel_requested && task.status == TaskStatus::InProgress && task.progress == "stopping", "{task:?}");
     test.complete(&mut work, "too late").await;
-    let refused = test.app.update_task(&ann(), id, UpdateTask { status: Some(TaskStatus::Cancelled), ..UpdateTask::default() }).await;
+    let refused =
+        test.app.update_task(&ann(), id, UpdateTask { status: Some(TaskStatus::Cancelled), ..UpdateTask::default() }).await;
     let expected = AppError::IllegalTransition { from: TaskStatus::Complete, to: TaskStatus::Cancelled, legal: vec![] };
     assert_eq!(refused, Err(expected));
 }
@@ -133,7 +135,10 @@ async fn title_and_priority_change_but_other_statuses_do_not() {
     assert_eq!((task.title.as_str(), task.priority), ("new", Priority::Low));
     let change = UpdateTask { title: Some("never".into()), status: Some(TaskStatus::Complete), priority: None };
     let refused = test.app.update_task(&ann(), id, change).await;
-    assert!(matches!(refused, Err(AppError::IllegalTransition { ref legal, .. }) if legal == &[TaskStatus::Cancelled]), "{refused:?}");
+    assert!(
+        matches!(refused, Err(AppError::IllegalTransition { ref legal, .. }) if legal == &[TaskStatus::Cancelled]),
+        "{refused:?}"
+    );
     assert_eq!(test.app.get_task(&ann(), id, GetTask::default()).await.expect("read").title, "new", "nothing is half-done");
 }
 

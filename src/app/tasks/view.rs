@@ -177,7 +177,9 @@ fn next_step(task: &Task) -> String {
         }
         TaskStatus::Failed => "The task failed. Do what failure.detail says before creating the task again.",
         _ if task.cancel_requested => "The task is being stopped. Call get_task with wait_seconds=40 to see it end.",
-        TaskStatus::Created => "The task waits for a free agent. Call get_task with this id and wait_seconds=40, again until it has ended.",
+        TaskStatus::Created => {
+            "The task waits for a free agent. Call get_task with this id and wait_seconds=40, again until it has ended."
+        }
         TaskStatus::Assigned | TaskStatus::InProgress | TaskStatus::Review | TaskStatus::Revision => {
             "The task is still running. Call get_task with this id and wait_seconds=40, again until it has ended."
         }

@@ -46,7 +46,9 @@ impl Machine {
         match exit.reason {
             ExitReason::SpawnFailed => Failure::new(
                 FailureCode::AgentUnavailable,
-                format!("the agent CLI could not be started: {detail}. Check `claude_code.command`; `mas doctor` tells what is missing."),
+                format!(
+                    "the agent CLI could not be started: {detail}. Check `claude_code.command`; `mas doctor` tells what is missing."
+                ),
             ),
             ExitReason::OutputLimit => Failure::new(
                 FailureCode::OutputLimit,
@@ -63,7 +65,8 @@ impl Machine {
                     (None, None) => "ended".to_owned(),
                 };
                 if self.phase == Phase::Starting {
-                    let detail = format!("the agent CLI {how} before it was ready.{stderr} `mas doctor` checks the installation.");
+                    let detail =
+                        format!("the agent CLI {how} before it was ready.{stderr} `mas doctor` checks the installation.");
                     Failure::new(FailureCode::StartFailed, detail)
                 } else {
                     Failure::new(FailureCode::AgentExited, format!("the agent CLI {how} without a result.{stderr}"))
@@ -103,12 +106,26 @@ impl Machine {
         self.enter(Phase::Closing, Some(now + brief.exit_timeout));
     }
 
-    pub(super) fn end_by(&mut self, effect: Effect, verdict: Verdict, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
+    pub(super) fn end_by(
+        &mut self,
+        effect: Effect,
+        verdict: Verdict,
+        brief: &Brief,
+        now: DateTime<Utc>,
+        reaction: &mut Reaction,
+    ) {
         reaction.effects.push(effect);
         self.verdict = Some(verdict);
         self.task_until = None;
         "stopping".clone_into(&mut self.progress);
         self.enter(Phase::Stopping, Some(now + brief.exit_timeout));
+    }
+
+    /// The task was cancelled before there was a process.
+    pub(in crate::runner) fn abandon(&mut self) -> Reaction {
+        let mut reaction = Reaction::default();
+        self.finish(Verdict::Cancelled, &mut reaction);
+        reaction
     }
 
     fn finish(&mut self, verdict: Verdict, reaction: &mut Reaction) {

@@ -8,11 +8,11 @@ use crate::{
 use serde_json::json;
 
 const READY: &str = r#"{"type":"control_response","response":{"subtype":"success","request_id":"i","response":{"account":{"apiKeySource":"ANTHROPIC_API_KEY"}}}}"#;
-const LOGGED_OUT: &str =
-    r#"{"type":"control_response","response":{"subtype":"success","request_id":"i","response":{"account":{"tokenSource":"none","apiProvider":"firstParty"}}}}"#;
+const LOGGED_OUT: &str = r#"{"type":"control_response","response":{"subtype":"success","request_id":"i","response":{"account":{"tokenSource":"none","apiProvider":"firstParty"}}}}"#;
 const MESSAGE: &str = r#"{"type":"assistant","message":{"model":"m","content":[{"type":"text","text":"half done"}]}}"#;
 const RESULT: &str = r#"{"type":"result","subtype":"success","is_error":false,"result":"done","total_cost_usd":0.1,"usage":{"input_tokens":3,"output_tokens":4}}"#;
-const INTERRUPTED: &str = r#"{"type":"result","subtype":"error_during_execution","is_error":true,"errors":["x"],"total_cost_usd":0.0}"#;
+const INTERRUPTED: &str =
+    r#"{"type":"result","subtype":"error_during_execution","is_error":true,"errors":["x"],"total_cost_usd":0.0}"#;
 
 struct Stage {
     brief: Brief,
@@ -189,7 +189,9 @@ fn a_vanished_process_is_lost_not_failed() {
 fn other_permissions_are_denied_in_words_and_on_record() {
     let mut stage = Stage::new(None);
     stage.line(READY);
-    let asked = stage.line(r#"{"type":"control_request","request_id":"r-9","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{}}}"#);
+    let asked = stage.line(
+        r#"{"type":"control_request","request_id":"r-9","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{}}}"#,
+    );
     assert!(asked.send[0].line.contains("deny") && asked.send[0].line.contains("shop") && asked.send[0].id == "r-9");
     assert!(matches!(&asked.events[0], EventKind::Status { state, .. } if state == "permission_denied"));
     assert_eq!(stage.machine.phase, Phase::Working);
@@ -198,7 +200,9 @@ fn other_permissions_are_denied_in_words_and_on_record() {
 #[test]
 fn structured_answers_are_validated_here_too() {
     let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
-    let result = |output: Value| json!({"type": "result", "subtype": "success", "is_error": false, "result": "r", "structured_output": output}).to_string();
+    let result = |output: Value| {
+        json!({"type": "result", "subtype": "success", "is_error": false, "result": "r", "structured_output": output}).to_string()
+    };
     for (output, valid) in [(json!({"n": 5}), true), (json!({"n": "five"}), false), (Value::Null, false)] {
         let mut stage = Stage::new(Some(schema.clone()));
         stage.line(READY);
@@ -225,7 +229,8 @@ fn latest_output_is_bounded() {
     let mut stage = Stage::new(None);
     stage.line(READY);
     let long = "ä".repeat(3 * LATEST_OUTPUT_CHARS);
-    let delta = json!({"type": "stream_event", "event": {"type": "content_block_delta", "delta": {"type": "text_delta", "text": long}}});
+    let delta =
+        json!({"type": "stream_event", "event": {"type": "content_block_delta", "delta": {"type": "text_delta", "text": long}}});
     stage.line(&delta.to_string());
     assert_eq!(stage.machine.latest_output.chars().count(), LATEST_OUTPUT_CHARS);
 }

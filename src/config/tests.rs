@@ -1,0 +1,74 @@
+//! Sources in order, refusals that name the setting, and what agents inherit.
+
+use super::*;
+
+fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let environment = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Config::from_sources(&Flags::default(), &environment)
+}
+
+#[test]
+fn defaults_bind_loopback_and_find_a_data_directory() {
+    let config = load(&[("HOME", "/home/ann")]).expect("defaults are valid");
+    assert_eq!(config.server.bind.to_string(), "127.0.0.1:3456");
+    assert_eq!(config.server.data_dir, Path::new("/home/ann/.local/share/mas"));
+    assert!(!config.rehearsal.enabled);
+    assert!(config.projects().contains_key(DEFAULT_PROJECT));
+}
+
+#[test]
+fn environment_overrides_and_unknown_settings_are_refused() {
+    let config = load(&[
+        ("HOME", "/h"),
+        ("MAS_SERVER__BIND", "127.0.0.1:0"),
+        ("MAS_CLAUDE_CODE__COMMAND", "007"),
+        ("MAS_CLAUDE_CODE__MODELS", "haiku,sonnet"),
+        ("MAS_LIMITS__REQUESTS_PER_MINUTE", "5"),
+        ("MAS_PROJECTS__SHOP__PATH", "/"),
+        ("MAS_BOOTSTRAP_KEY", "mas_secret_key"),
+    ])
+    .expect("valid");
+    assert_eq!(config.server.bind.port(), 0);
+    assert_eq!(config.claude_code.command, "007");
+    assert_eq!(config.claude_code.models, ["haiku", "sonnet"]);
+    assert_eq!(config.limits.requests_per_minute, 5);
+    assert_eq!(config.projects()["shop"].path, Path::new("/"));
+    assert_eq!(config.bootstrap_key.as_deref(), Some("mas_secret_key"));
+
+    let message = load(&[("HOME", "/h"), ("MAS_SERVER__BINDD", "x")]).expect_err("unknown").to_string();
+    assert!(message.contains("bindd"), "{message}");
+}
+
+#[test]
+fn a_bad_value_is_named() {
+    for (name, value, setting) in [
+        ("MAS_LIMITS__REQUESTS_PER_MINUTE", "0", "limits.requests_per_minute"),
+        ("MAS_STORE__URL", "mysql://x", "store.url"),
+        ("MAS_PROJECTS__SHOP__PATH", "relative", "projects.shop.path"),
+        ("MAS_SERVER__BIND", "nonsense", "server.bind"),
+    ] {
+        let message = load(&[("HOME", "/h"), (name, value)]).expect_err(name).to_string();
+        assert!(message.contains(setting), "{name}: {message}");
+    }
+}
+
+#[test]
+fn printed_settings_hide_the_database_password() {
+    let config = load(&[("HOME", "/h"), ("MAS_STORE__URL", "postgres://mas:hunter2@db/mas")]).expect("valid");
+    let printed = config.to_toml().expect("serialises");
+    assert!(printed.contains("postgres://mas:***@db/mas") && !printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
+fn agents_inherit_only_what_is_allowed() {
+    let config =
+        load(&[("HOME", "/h"), ("LC_ALL", "C"), ("AWS_SECRET", "x"), ("MAS_BOOTSTRAP_KEY", "mas_12345")]).expect("valid");
+    assert_eq!(config.agent_env.keys().collect::<Vec<_>>(), ["HOME", "LC_ALL"]);
+}
+
+#[test]
+fn models_match_exactly_or_by_prefix() {
+    let config = load(&[("HOME", "/h")]).expect("valid");
+    assert!(config.claude_code.allows_model("sonnet") && config.claude_code.allows_model("claude-opus-4-8"));
+    assert!(!config.claude_code.allows_model("gpt-5") && !config.claude_code.allows_model("sonnets"));
+}
