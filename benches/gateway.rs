@@ -41,7 +41,7 @@ async fn measure() {
     row("time to ready (store, runner, CLI checked)", "ms", gateway.to_ready, bare.to_answer);
     row("idle memory, bare axum server", "MB", gateway.rss_mb(), bare.rss_mb());
 
-    let rehearsal = Rehearsal::start().await;
+    let rehearsal = Rehearsal::start();
     let (mut through, mut direct, mut to_start, mut to_spawn) = (vec![], vec![], vec![], vec![]);
     for _ in 0..TURNS {
         let turn = turns::through_gateway(&gateway).await;

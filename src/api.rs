@@ -19,3 +19,5 @@ pub use router::{ApiSettings, router};
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ use crate::{
     },
     store::Store,
 };
+use chrono::{DateTime, Timelike, Utc};
 use error::AppError;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,12 @@ pub fn authorise(who: &Principal, needed: Scope) -> Result<(), AppError> {
     } else {
         Err(AppError::InsufficientScope { needed })
     }
+}
+
+/// The time, cut to what every database keeps.
+fn now() -> DateTime<Utc> {
+    let now = Utc::now();
+    now.with_nanosecond(now.nanosecond() / 1_000 * 1_000).unwrap_or(now)
 }
 
 /// Runs a piece of work to its end even when the caller goes away: a front door drops its handlers when a

@@ -97,9 +97,9 @@ impl Cli {
             // Before anything else: the shim stays single-threaded and reads no configuration.
             Command::Shim { dir } => return shim::run(&dir),
             Command::Serve { common, bind, rehearsal, log_format } => {
-                Config::load(&Flags { bind, rehearsal, log_format, ..common.flags() })
+                Config::load(&Flags { bind, log_format, rehearsal, ..common.flags() })
                     .map_err(Into::into)
-                    .and_then(|config| serve::run(config))
+                    .and_then(|config| serve::run(&config))
             }
             Command::Key { command } => key::run(command),
             Command::Doctor { common, rehearsal } => {

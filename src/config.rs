@@ -1,13 +1,13 @@
 //! Configuration: built-in defaults → `mas.toml` → `MAS_*` → flags, validated once.
 //! The only reader of the process environment.
 
+mod data_dir;
+
+pub use data_dir::DataDir;
+
 use crate::model::project::{PermissionMode, Project};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 const DEFAULTS: &str = include_str!("defaults.toml");
 /// Variables with a meaning of their own, which are not settings.
@@ -361,41 +361,6 @@ fn hide_password(url: &str) -> String {
             format!("{scheme}://{user}:***@{host}")
         }
         None => url.to_owned(),
-    }
-}
-
-/// Files and directories below the data directory.
-#[derive(Debug, Clone)]
-pub struct DataDir(pub PathBuf);
-
-#[expect(missing_docs, reason = "each name says which file it is")]
-impl DataDir {
-    pub fn lock(&self) -> PathBuf {
-        self.0.join("lock")
-    }
-    pub fn store_lock(&self) -> PathBuf {
-        self.0.join("store-lock")
-    }
-    pub fn address(&self) -> PathBuf {
-        self.0.join("address")
-    }
-    pub fn admin_key(&self) -> PathBuf {
-        self.0.join("admin-key")
-    }
-    pub fn rehearsal_address(&self) -> PathBuf {
-        self.0.join("rehearsal-address")
-    }
-    pub fn processes(&self) -> PathBuf {
-        self.0.join("processes")
-    }
-    pub fn workspaces(&self) -> PathBuf {
-        self.0.join("workspaces")
-    }
-    pub fn home(&self) -> PathBuf {
-        self.0.join("home")
-    }
-    pub fn path(&self) -> &Path {
-        &self.0
     }
 }
 

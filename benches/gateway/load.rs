@@ -7,12 +7,12 @@ use tokio::{
     net::TcpStream,
 };
 
-pub struct Load {
-    pub per_second: f64,
+pub(crate) struct Load {
+    pub(crate) per_second: f64,
     pub p99_ms: f64,
 }
 
-pub async fn run(address: &str, request: &str, connections: usize, time: Duration) -> Load {
+pub(crate) async fn run(address: &str, request: &str, connections: usize, time: Duration) -> Load {
     let until = Instant::now() + time;
     let workers: Vec<_> =
         (0..connections).map(|_| tokio::spawn(connection(address.to_owned(), request.to_owned(), until))).collect();

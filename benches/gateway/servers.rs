@@ -12,19 +12,19 @@ use std::{
 use tempfile::TempDir;
 
 const MAS: &str = env!("CARGO_BIN_EXE_mas");
-pub const KEY: &str = "mas_benchmark_key";
+pub(crate) const KEY: &str = "mas_benchmark_key";
 
 /// A `mas serve --rehearsal` of its own.
-pub struct Gateway {
-    pub address: String,
-    pub to_health: f64,
-    pub to_ready: f64,
+pub(crate) struct Gateway {
+    pub(crate) address: String,
+    pub(crate) to_health: f64,
+    pub(crate) to_ready: f64,
     child: Child,
     _dir: TempDir,
 }
 
 impl Gateway {
-    pub async fn start(cli: &Path, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(cli: &Path, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let began = Instant::now();
         let mut child = Command::new(MAS)
@@ -52,20 +52,20 @@ impl Gateway {
         Self { address, to_health, to_ready: ms(began.elapsed()), child, _dir: dir }
     }
 
-    pub fn list_tasks_request(&self) -> String {
+    pub(crate) fn list_tasks_request(&self) -> String {
         format!("GET /tasks HTTP/1.1\r\nhost: {}\r\nx-mas-key: {KEY}\r\n\r\n", self.address)
     }
 
-    pub async fn list_tasks_body(&self) -> String {
+    pub(crate) async fn list_tasks_body(&self) -> String {
         let request = reqwest::Client::new().get(format!("http://{}/tasks", self.address)).header("x-mas-key", KEY);
         request.send().await.expect("an answer").text().await.expect("a body")
     }
 
-    pub fn rss_mb(&self) -> f64 {
+    pub(crate) fn rss_mb(&self) -> f64 {
         rss_mb(self.child.id())
     }
 
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         end(&mut self.child);
     }
 }
@@ -77,13 +77,13 @@ impl Drop for Gateway {
 }
 
 /// The rehearsal model alone.
-pub struct Rehearsal {
-    pub url: String,
+pub(crate) struct Rehearsal {
+    pub(crate) url: String,
     child: Child,
 }
 
 impl Rehearsal {
-    pub async fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut child = Command::new(MAS)
             .args(["rehearsal", "--bind", "127.0.0.1:0"])
             .env_clear()
@@ -105,14 +105,14 @@ impl Drop for Rehearsal {
 }
 
 /// A bare axum server in a process of its own.
-pub struct Bare {
-    pub address: String,
-    pub to_answer: f64,
+pub(crate) struct Bare {
+    pub(crate) address: String,
+    pub(crate) to_answer: f64,
     child: Child,
 }
 
 impl Bare {
-    pub async fn start(body: &str) -> Self {
+    pub(crate) async fn start(body: &str) -> Self {
         let began = Instant::now();
         let program = std::env::current_exe().expect("this program");
         let mut child = Command::new(program).args(["bare-server", body]).stdout(Stdio::piped()).spawn().expect("starts");
@@ -123,11 +123,11 @@ impl Bare {
         Self { to_answer: ms(began.elapsed()), address, child }
     }
 
-    pub fn rss_mb(&self) -> f64 {
+    pub(crate) fn rss_mb(&self) -> f64 {
         rss_mb(self.child.id())
     }
 
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         end(&mut self.child);
     }
 }
@@ -139,7 +139,7 @@ impl Drop for Bare {
 }
 
 /// The body of the bare server's process.
-pub fn serve_bare(body: &str) {
+pub(crate) fn serve_bare(body: &str) {
     let body: &'static str = body.to_owned().leak();
     tokio::runtime::Runtime::new().expect("a runtime").block_on(async move {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -162,7 +162,7 @@ async fn answered(address: &str, path: &str) {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), asking).await.expect("an answer in time");
+    tokio::time::timeout(Duration::from_mins(1), asking).await.expect("an answer in time");
 }
 
 fn rss_mb(pid: u32) -> f64 {
@@ -175,7 +175,7 @@ fn end(child: &mut Child) {
     if child.try_wait().is_ok_and(|status| status.is_none())
         && let Some(pid) = Pid::from_raw(child.id().cast_signed())
     {
-        drop(kill_process(pid, Signal::TERM));
+        let _ = kill_process(pid, Signal::TERM);
         drop(child.wait());
     }
 }

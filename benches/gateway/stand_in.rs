@@ -19,7 +19,7 @@ fn now_ms() -> f64 {
 }
 
 /// The body of the stand-in's process: answers the handshake, writes time stamps for a prompt, ends at end of input.
-pub fn run() {
+pub(crate) fn run() {
     if std::env::args().any(|argument| argument == "--version") {
         println!("stand-in");
         return;
@@ -47,7 +47,7 @@ pub fn run() {
     }
 }
 
-pub async fn through_gateway() -> Vec<f64> {
+pub(crate) async fn through_gateway() -> Vec<f64> {
     let dir = tempfile::tempdir().expect("a directory");
     let script = dir.path().join("claude");
     let program = std::env::current_exe().expect("this program");
@@ -79,7 +79,7 @@ pub async fn through_gateway() -> Vec<f64> {
     latencies
 }
 
-pub async fn direct() -> Vec<f64> {
+pub(crate) async fn direct() -> Vec<f64> {
     let mut child = tokio::process::Command::new(std::env::current_exe().expect("this program"))
         .arg("stand-in-cli")
         .stdin(Stdio::piped())

@@ -18,14 +18,14 @@ use uuid::Uuid;
 
 const PROMPT: &str = r#"Say it. REHEARSE:{"text":"said"}"#;
 
-pub struct Turn {
+pub(crate) struct Turn {
     /// From the request to the end of the process.
-    pub total_ms: f64,
+    pub(crate) total_ms: f64,
     /// From the request to the start of the process.
-    pub to_start_ms: f64,
+    pub(crate) to_start_ms: f64,
 }
 
-pub async fn through_gateway(gateway: &Gateway) -> Turn {
+pub(crate) async fn through_gateway(gateway: &Gateway) -> Turn {
     let client = reqwest::Client::new();
     let url = |path: &str| format!("http://{}{path}", gateway.address);
     let began = Instant::now();
@@ -43,7 +43,7 @@ pub async fn through_gateway(gateway: &Gateway) -> Turn {
     Turn { total_ms, to_start_ms: ms((started_at - asked_at).to_std().unwrap_or_default()) }
 }
 
-pub async fn direct(claude: &Path, model_url: &str) -> Turn {
+pub(crate) async fn direct(claude: &Path, model_url: &str) -> Turn {
     let home = tempfile::tempdir().expect("a directory");
     let inherited = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").expect("PATH"))]);
     let launch = claude_code::launch(&LaunchRequest {

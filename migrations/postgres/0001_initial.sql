@@ -27,6 +27,7 @@ CREATE TABLE task (
     budget_usd       DOUBLE PRECISION,
     output_schema    JSON,
     idempotency_key  TEXT,
+    request_hash     TEXT NOT NULL,
     status           TEXT NOT NULL,
     generation       BIGINT NOT NULL,
     cancel_requested BOOLEAN NOT NULL,

@@ -27,6 +27,7 @@ CREATE TABLE task (
     budget_usd       REAL,
     output_schema    TEXT,
     idempotency_key  TEXT,
+    request_hash     TEXT NOT NULL,
     status           TEXT NOT NULL,
     generation       INTEGER NOT NULL,
     cancel_requested INTEGER NOT NULL,

@@ -15,7 +15,7 @@ use axum::{extract::State, http::StatusCode};
 
 /// List agents, newest first
 ///
-/// Shows your agents. Give next_cursor as cursor to get the next page.
+/// Shows your agents. Give `next_cursor` as cursor to get the next page.
 #[utoipa::path(
     get, path = "/agents", tag = "agents", security(("ApiKeyAuth" = [])), params(AgentQuery),
     responses((status = 200, description = "A page of agents", body = AgentPage), Guarded),
@@ -48,7 +48,7 @@ pub(super) async fn get_agent(
 
 /// Read what an agent wrote and did, as text
 ///
-/// Texts, tool calls, tool results and turn results in order. Give next_cursor as after to read on; with wait_seconds the answer comes as soon as there is something new.
+/// Texts, tool calls, tool results and turn results in order. Give `next_cursor` as after to read on; with `wait_seconds` the answer comes as soon as there is something new.
 #[utoipa::path(
     get, path = "/agents/{id}/output", tag = "agents", security(("ApiKeyAuth" = [])),
     params(("id" = AgentId, Path, description = "The agent's id"), OutputQuery),

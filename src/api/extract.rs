@@ -11,7 +11,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     response::IntoResponse,
 };
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::{fmt::Display, str::FromStr};
 
 /// The authenticated caller, put there by `auth::guard`.
@@ -48,6 +48,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             _ => Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "the request body could not be read; send it again"),
         })?;
         let bytes = if bytes.trim_ascii().is_empty() { b"{}".as_slice() } else { &bytes };
+        // serde would take an array for the fields in order; `{` or nothing.
+        if bytes.trim_ascii_start().first() != Some(&b'{') && Json::<IgnoredAny>::from_bytes(bytes).is_ok() {
+            return Err(Problem::invalid("", "the body must be one JSON object"));
+        }
         Json::<T>::from_bytes(bytes).map(|Json(value)| Self(value)).map_err(|rejection| {
             let text = rejection.body_text();
             if rejection.status() == StatusCode::UNPROCESSABLE_ENTITY {
@@ -135,7 +139,9 @@ mod tests {
             ("", "description", "missing"),
             (r#"{"description": "x", "pirority": "high"}"#, "pirority", "unknown field"),
             (r#"{"description": "x", "wait_seconds": 1.5}"#, "wait_seconds", "i64"),
-            (r#"[1]"#, "", "struct CreateTask"),
+            ("[1]", "", "JSON object"),
+            (r#"["a", "b"]"#, "", "JSON object"),
+            ("null", "", "JSON object"),
         ] {
             let problem = body(text).await;
             assert_eq!((problem.status, problem.code), (422, "validation_failed"), "{text}: {problem:?}");

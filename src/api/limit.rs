@@ -17,7 +17,7 @@ use std::{
 
 type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// So many requests a minute for each key, all of them allowed as a burst.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ pub(super) struct Standing {
     burst: u32,
     remaining: u32,
     /// Seconds until the full burst is there again.
-    reset: u64,
+    reset: u32,
 }
 
 impl<K: Hash + Eq + Clone> Limits<K> {
@@ -43,22 +43,23 @@ impl<K: Hash + Eq + Clone> Limits<K> {
     }
 
     /// Counts one request; `Err` holds the seconds to wait when it is one too many.
-    pub(super) fn check(&self, key: &K) -> Result<Standing, u64> {
+    pub(super) fn check(&self, key: &K) -> Result<Standing, u32> {
         match self.limiter.check_key(key) {
             Ok(snapshot) => {
                 let remaining = snapshot.remaining_burst_capacity().min(self.burst);
                 let used = u64::from(self.burst - remaining);
-                Ok(Standing { burst: self.burst, remaining, reset: (used * MINUTE.as_secs()).div_ceil(self.burst.into()) })
+                let reset = (used * MINUTE.as_secs()).div_ceil(self.burst.into());
+                Ok(Standing { burst: self.burst, remaining, reset: u32::try_from(reset).unwrap_or(u32::MAX) })
             }
             Err(not_until) => {
                 let wait = not_until.wait_time_from(DefaultClock::default().now());
-                Err(wait.as_secs() + 1)
+                Err(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1))
             }
         }
     }
 
     /// The standing of a caller who was just refused.
-    pub(super) const fn exhausted(&self, wait: u64) -> Standing {
+    pub(super) const fn exhausted(&self, wait: u32) -> Standing {
         Standing { burst: self.burst, remaining: 0, reset: wait }
     }
 

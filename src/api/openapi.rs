@@ -1,14 +1,16 @@
 //! The `OpenAPI` document, made from the routes themselves.
 
 pub(super) mod actions;
+mod nulls;
 pub(super) mod responses;
 
 use super::{auth::KEY_HEADER, problem::Problem, router};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        Content, OpenApi as Document, RefOr, Schema,
+        Content, Object, OpenApi as Document, RefOr, Schema,
         path::{Operation, PathItem},
+        schema::Type,
         security::{ApiKey, ApiKeyValue, SecurityScheme},
     },
 };
@@ -16,6 +18,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// Name of the one security scheme.
 const SCHEME: &str = "ApiKeyAuth";
+/// Answers that may hold long texts of agents.
+const BOUNDED: [&str; 6] = ["AgentPage", "AgentResource", "EventPage", "OutputPage", "TaskPage", "TaskResource"];
 
 #[derive(OpenApi)]
 #[openapi(
@@ -50,8 +54,26 @@ fn header_name() -> &'static str {
 pub fn openapi() -> Document {
     let routes = OpenApiRouter::with_openapi(Base::openapi()).merge(router::guarded_routes()).merge(router::open_routes());
     let (_, mut document) = routes.split_for_parts();
+    let schemas = document.components.iter_mut().flat_map(|components| components.schemas.values_mut());
+    schemas.for_each(nulls::remove_nulls);
+    announce_truncation(&mut document);
     spread_examples(&mut document);
     document
+}
+
+/// Says in the schemas what `bounded` may add to an answer.
+fn announce_truncation(document: &mut Document) {
+    let names = Object::builder()
+        .schema_type(Type::String)
+        .to_array_builder()
+        .description(Some("Only when the answer was too long: JSON pointers of the parts that were shortened."));
+    let names: RefOr<Schema> = names.into();
+    let schemas = document.components.iter_mut().flat_map(|components| components.schemas.iter_mut());
+    for (_, schema) in schemas.filter(|(name, _)| BOUNDED.contains(&name.as_str())) {
+        if let RefOr::T(Schema::Object(object)) = schema {
+            object.properties.insert("truncated".into(), names.clone());
+        }
+    }
 }
 
 /// Readers look for examples at the operation; ours stand at the types. Copies them over.

@@ -23,35 +23,37 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub struct Problem {
     /// `urn:mas:problem:` and the code.
     #[serde(rename = "type")]
-    pub kind: String,
+    #[schema(value_type = String)]
+    pub kind: Box<str>,
     /// The status in words.
-    pub title: String,
+    pub title: &'static str,
     /// HTTP status.
     pub status: u16,
     /// What happened and what to do next.
-    pub detail: String,
+    #[schema(value_type = String)]
+    pub detail: Box<str>,
     /// Stable: programs may match on it.
     pub code: &'static str,
     /// Whether the same request may well succeed later without a change.
     pub retryable: bool,
     /// Request id to report, for faults of the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub instance: Option<String>,
+    #[schema(value_type = Option<String>, nullable = false)]
+    pub instance: Option<Box<str>>,
     /// The fields that were refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub errors: Vec<FieldError>,
     #[serde(skip)]
-    retry_after: Option<u64>,
+    retry_after: Option<u32>,
 }
 
 impl Problem {
     /// An error that trying again unchanged does not mend.
-    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<Box<str>>) -> Self {
         Self {
-            kind: format!("urn:mas:problem:{code}"),
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            kind: format!("urn:mas:problem:{code}").into(),
+            title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
             code,
@@ -63,7 +65,7 @@ impl Problem {
     }
 
     /// Says that trying again later makes sense, and when.
-    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
+    pub(super) fn retry_after(mut self, seconds: u32) -> Self {
         self.retryable = true;
         self.retry_after = Some(seconds);
         self
@@ -75,7 +77,7 @@ impl Problem {
     }
 
     /// Too many requests.
-    pub(super) fn too_many(seconds: u64, what: &str) -> Self {
+    pub(super) fn too_many(seconds: u32, what: &str) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", format!("{what}; try again in {seconds} s")).retry_after(seconds)
     }
 
@@ -168,7 +170,7 @@ pub(super) async fn normalise(request: Request, next: Next) -> Response {
         }
         None => Problem::of_status(status, &method, &path, parts.headers.get(header::ALLOW)),
     };
-    let instance = id.filter(|_| status.is_server_error());
+    let instance = id.filter(|_| status.is_server_error()).map(Into::into);
     let mut response = Problem { instance, ..problem }.into_response();
     for (name, value) in &parts.headers {
         if ![header::CONTENT_TYPE, header::CONTENT_LENGTH].contains(name) {

@@ -15,7 +15,7 @@ use axum::{extract::State, http::StatusCode};
 
 /// Create a task for an agent
 ///
-/// Returns at once with the task, or, with wait_seconds, as soon as it has ended within that time. While status is not complete, failed or cancelled, call get_task with wait_seconds. Send an idempotency_key so that a repeated call does not start the work twice.
+/// Returns at once with the task, or, with `wait_seconds`, as soon as it has ended within that time. While status is not complete, failed or cancelled, call `get_task` with `wait_seconds`. Send an `idempotency_key` so that a repeated call does not start the work twice.
 #[utoipa::path(
     post, path = "/tasks", tag = "tasks", security(("ApiKeyAuth" = [])), request_body = CreateTask,
     responses(
@@ -37,7 +37,7 @@ pub(super) async fn create_task(
 
 /// List tasks, newest first
 ///
-/// Shows your tasks without their results; get_task shows one completely. Give next_cursor as cursor to get the next page.
+/// Shows your tasks without their results; `get_task` shows one completely. Give `next_cursor` as cursor to get the next page.
 #[utoipa::path(
     get, path = "/tasks", tag = "tasks", security(("ApiKeyAuth" = [])), params(TaskQuery),
     responses((status = 200, description = "A page of tasks", body = TaskPage), Guarded),
@@ -53,7 +53,7 @@ pub(super) async fn list_tasks(
 
 /// Get a task with its progress and result
 ///
-/// With wait_seconds (up to 40) the answer comes when the task ends or the time is over. With after it also holds the events after that cursor and comes as soon as there are some. Call again while status is not complete, failed or cancelled.
+/// With `wait_seconds` (up to 40) the answer comes when the task ends or the time is over. With after it also holds the events after that cursor and comes as soon as there are some. Call again while status is not complete, failed or cancelled.
 #[utoipa::path(
     get, path = "/tasks/{id}", tag = "tasks", security(("ApiKeyAuth" = [])),
     params(("id" = TaskId, Path, description = "The task's id"), GetTask),
@@ -89,7 +89,7 @@ pub(super) async fn update_task(
 
 /// Cancel a task
 ///
-/// A waiting task ends at once; a running agent is told to stop and the answer comes when it has, or after wait_seconds. Cancelling a cancelled task is fine; a complete or failed one gives 409.
+/// A waiting task ends at once; a running agent is told to stop and the answer comes when it has, or after `wait_seconds`. Cancelling a cancelled task is fine; a complete or failed one gives 409.
 #[utoipa::path(
     post, path = "/tasks/{id}/cancel", tag = "tasks", security(("ApiKeyAuth" = [])), request_body = CancelTask,
     params(("id" = TaskId, Path, description = "The task's id")),

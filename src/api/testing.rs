@@ -18,16 +18,11 @@ use tower::ServiceExt;
 
 /// Routes that misbehave, to see the layers at work.
 pub(super) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route(
-            "/test/panic",
-            get(|| async {
-                if true {
-                    panic!("as asked: mas_secret")
-                }
-            }),
-        )
-        .route("/test/slow", get(|| async { std::future::pending::<()>().await }))
+    Router::new().route("/test/panic", get(panic)).route("/test/slow", get(|| async { std::future::pending::<()>().await }))
+}
+
+async fn panic() {
+    panic!("as asked: mas_secret");
 }
 
 pub(super) struct TestApi {

@@ -247,10 +247,9 @@ impl App {
 /// An event as a person would want to read it; nothing for kinds that are not output.
 fn readable(kind: &EventKind) -> Option<String> {
     match kind {
-        EventKind::Message { text, .. } => Some(text.clone()),
         EventKind::ToolCall { tool, input, .. } => Some(format!("{tool} {}", excerpt(&input.to_string(), TOOL_INPUT_CHARS))),
         EventKind::ToolResult { is_error: true, text, .. } => Some(format!("error: {text}")),
-        EventKind::ToolResult { text, .. } => Some(text.clone()),
+        EventKind::Message { text, .. } | EventKind::ToolResult { text, .. } => Some(text.clone()),
         EventKind::Result { is_error, subtype, text, errors, .. } => {
             let mut lines = vec![if *is_error { format!("failed: {subtype}") } else { "finished".to_owned() }];
             lines.extend(text.clone());

@@ -14,7 +14,8 @@ use crate::{
         id::{AgentId, RunId, TaskId},
         key::Principal,
         limits::RESPONSE_CHARS,
-        task::TaskStatus,
+        run::Provenance,
+        task::{Task, TaskStatus},
     },
 };
 use chrono::{DateTime, Utc};
@@ -32,7 +33,7 @@ pub(super) const DIGEST_KINDS: &[&str] = &["message", "tool_call", "tool_result"
 
 /// One captured event of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"seq": 3, "at": "2026-11-20T10:00:04Z", "agent_id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "agent_seq": 3, "kind": "message", "data": {"text": "I will look at the server first."}}))]
+#[schema(example = json!({"seq": 3, "at": "2026-11-20T10:00:04Z", "agent_id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "agent_seq": 3, "provenance": "live", "kind": "message", "data": {"text": "I will look at the server first."}}))]
 pub struct EventResource {
     /// Place in the task's log, from 1, without holes.
     pub seq: i64,
@@ -46,19 +47,22 @@ pub struct EventResource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub run_id: Option<RunId>,
+    /// Whether a real model or the rehearsal model was behind it.
+    pub provenance: Provenance,
     /// What was captured: `kind` and `data`.
     #[serde(flatten)]
     pub kind: EventKind,
 }
 
-impl From<Event> for EventResource {
-    fn from(event: Event) -> Self {
+impl EventResource {
+    fn new(event: Event, provenance: Provenance) -> Self {
         Self {
             seq: event.task_seq.unwrap_or_default(),
             at: event.at,
             agent_id: event.agent_id,
             agent_seq: event.seq,
             run_id: event.run_id,
+            provenance,
             kind: event.kind,
         }
     }
@@ -82,7 +86,7 @@ pub struct EventQuery {
 
 /// A page of a task's events, oldest first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"events": [{"seq": 3, "at": "2026-11-20T10:00:04Z", "agent_id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "agent_seq": 3, "kind": "message", "data": {"text": "I will look at the server first."}}], "next_cursor": 3, "has_more": false, "status": "in_progress"}))]
+#[schema(example = json!({"events": [{"seq": 3, "at": "2026-11-20T10:00:04Z", "agent_id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "agent_seq": 3, "provenance": "live", "kind": "message", "data": {"text": "I will look at the server first."}}], "next_cursor": 3, "has_more": false, "status": "in_progress"}))]
 pub struct EventPage {
     /// The events.
     pub events: Vec<EventResource>,
@@ -120,8 +124,10 @@ impl App {
         let mut waiter = self.waiter(Topic::Task(id), wait_seconds(query.wait_seconds, 0)?);
         loop {
             // The task before its events: an ended task then comes with all of them.
-            let status = self.find_task(who, id).await?.status;
-            let Read { events, cursor: read_to, more } = self.read_events(id, cursor, limit, RESPONSE_CHARS - 1_000, &[]).await?;
+            let task = self.find_task(who, id).await?;
+            let status = task.status;
+            let Read { events, cursor: read_to, more } =
+                self.read_events(&task, cursor, limit, RESPONSE_CHARS - 1_000, &[]).await?;
             cursor = read_to;
             if !events.is_empty() || status.is_terminal() || !waiter.changed().await {
                 return Ok(EventPage { events, next_cursor: cursor, has_more: more, status });
@@ -139,8 +145,9 @@ impl App {
     ) -> Result<impl Stream<Item = StreamItem> + Send + 'static, AppError> {
         let cursor = event_cursor(after)?;
         let waiter = self.endless_waiter(Topic::Task(id));
-        self.find_task(who, id).await?;
-        let tail = Tail { app: self.clone(), who: who.clone(), id, cursor, waiter, ready: VecDeque::new(), ended: false };
+        let provenance = self.find_task(who, id).await?.provenance;
+        let tail =
+            Tail { app: self.clone(), who: who.clone(), id, provenance, cursor, waiter, ready: VecDeque::new(), ended: false };
         Ok(stream::unfold(tail, Tail::next))
     }
 
@@ -148,7 +155,7 @@ impl App {
     /// characters of JSON but always one when there is one.
     pub(super) async fn read_events(
         &self,
-        id: TaskId,
+        task: &Task,
         mut cursor: i64,
         limit: u32,
         chars: usize,
@@ -156,13 +163,13 @@ impl App {
     ) -> Result<Read, AppError> {
         let (mut events, mut used, mut scanned) = (Vec::new(), 0, 0);
         loop {
-            let rows = self.store.list_task_events(id, cursor, CHUNK).await?;
+            let rows = self.store.list_task_events(task.id, cursor, CHUNK).await?;
             let last = rows.len() < CHUNK as usize;
             scanned += rows.len();
             for row in rows {
                 let seq = row.task_seq.unwrap_or(cursor);
                 if kinds.is_empty() || kinds.contains(&row.kind.name()) {
-                    let event = EventResource::from(row);
+                    let event = EventResource::new(row, task.provenance);
                     used += json_chars(&event) + 1;
                     if !events.is_empty() && (events.len() >= limit as usize || used > chars) {
                         return Ok(Read { events, cursor, more: true });
@@ -183,6 +190,7 @@ struct Tail {
     app: App,
     who: Principal,
     id: TaskId,
+    provenance: Provenance,
     cursor: i64,
     waiter: Waiter,
     ready: VecDeque<EventResource>,
@@ -218,7 +226,7 @@ impl Tail {
         let status = self.app.find_task(&self.who, self.id).await?.status;
         let rows = self.app.store.list_task_events(self.id, self.cursor, CHUNK).await?;
         self.cursor = rows.last().and_then(|row| row.task_seq).unwrap_or(self.cursor);
-        self.ready.extend(rows.into_iter().map(EventResource::from));
+        self.ready.extend(rows.into_iter().map(|row| EventResource::new(row, self.provenance)));
         Ok(Some(status).filter(|status| status.is_terminal() && self.ready.is_empty()))
     }
 }

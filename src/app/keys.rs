@@ -1,11 +1,11 @@
 //! API keys: made, listed, revoked and checked. A secret is 256 random bits; only its SHA-256 is stored.
 
-use super::{App, detached, error::AppError};
+use super::{App, detached, error::AppError, now};
 use crate::model::{
     id::KeyId,
     key::{ApiKey, Principal, Scope},
 };
-use chrono::{DateTime, Timelike, Utc};
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -123,21 +123,20 @@ impl App {
     }
 }
 
-/// The time, cut to what every database keeps.
-pub(super) fn now() -> DateTime<Utc> {
-    let now = Utc::now();
-    now.with_nanosecond(now.nanosecond() / 1_000 * 1_000).unwrap_or(now)
-}
-
 fn new_secret() -> Result<String, AppError> {
-    use std::fmt::Write as _;
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|error| AppError::Internal(format!("no random bytes: {error}")))?;
-    Ok(bytes.iter().fold("mas_".to_owned(), |mut secret, byte| {
+    Ok(format!("mas_{}", hexadecimal(&bytes)))
+}
+
+/// Two lower-case digits per byte.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut digits, byte| {
         // Writing into a `String` cannot fail.
-        let _ = write!(secret, "{byte:02x}");
-        secret
-    }))
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 fn hash(secret: &str) -> [u8; 32] {

@@ -14,7 +14,7 @@ use super::{
     App, detached,
     error::AppError,
     events::DIGEST_KINDS,
-    keys::now,
+    now,
     size::take_within,
     wait::{Waiter, wait_seconds},
 };
@@ -32,8 +32,9 @@ use crate::{
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-/// Most events inside a task answer, and the characters they may take.
-const DIGEST_EVENTS: u32 = 50;
+/// Most events inside a task answer, and the characters they may take. Few enough that a front door that has to
+/// shorten the answer can shorten each of them and need not leave one out.
+const DIGEST_EVENTS: u32 = 40;
 const DIGEST_CHARS: usize = 40_000;
 
 /// Which tasks to list.
@@ -92,7 +93,7 @@ impl App {
                     app.bus.notify(Topic::Dispatch);
                     Ok((task, true))
                 }
-                Inserted::Existing(earlier) if request::same_request(&earlier, &task) => Ok((*earlier, false)),
+                Inserted::Existing(earlier) if earlier.request_hash == task.request_hash => Ok((*earlier, false)),
                 Inserted::Existing(earlier) => Err(AppError::IdempotencyConflict { task: earlier.id }),
             }
         })
@@ -106,7 +107,7 @@ impl App {
     pub async fn list_tasks(&self, who: &Principal, query: &TaskQuery) -> Result<TaskPage, AppError> {
         let limit = page_limit(query.limit)?;
         check_filter("project", query.project.as_deref())?;
-        let before = query.cursor.as_deref().map(|cursor| page_cursor(cursor)).transpose()?;
+        let before = query.cursor.as_deref().map(page_cursor).transpose()?;
         let filter = TaskFilter {
             owner: who.owner_filter(),
             status: query.status,
@@ -135,7 +136,7 @@ impl App {
         loop {
             // The task before its events: an ended task then comes with all of them.
             let task = self.find_task(who, id).await?;
-            let page = self.read_events(id, cursor, DIGEST_EVENTS, DIGEST_CHARS, DIGEST_KINDS).await?;
+            let page = self.read_events(&task, cursor, DIGEST_EVENTS, DIGEST_CHARS, DIGEST_KINDS).await?;
             cursor = page.cursor;
             if !page.events.is_empty() || task.status.is_terminal() || page.more || !waiter.changed().await {
                 let mut resource = self.task_resource(task).await?;
@@ -165,13 +166,11 @@ impl App {
             })
             .await?;
         }
-        match change.status {
-            Some(_) => self.cancel_task(who, id, CancelTask::default()).await,
-            None => {
-                let task = self.find_task(who, id).await?;
-                self.task_resource(task).await
-            }
+        if change.status.is_some() {
+            return self.cancel_task(who, id, CancelTask::default()).await;
         }
+        let task = self.find_task(who, id).await?;
+        self.task_resource(task).await
     }
 
     /// The caller's task of this id.

@@ -1,6 +1,6 @@
-//! What unit tests of the operations and of the API share: an app over a fresh SQLite file.
+//! What unit tests of the operations and of the API share: an app over a fresh `SQLite` file.
 
-use super::{App, AppSettings, keys::now};
+use super::{App, AppSettings, now};
 use crate::{
     bus::{Bus, Topic},
     model::{

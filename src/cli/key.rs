@@ -13,6 +13,7 @@ use crate::{
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::process::ExitCode;
+use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum KeyCommand {
@@ -91,7 +92,7 @@ fn with_app(common: Common, work: impl AsyncFnOnce(App) -> anyhow::Result<()>) -
     serve::make_data_dir(&config)?;
     runtime()?.block_on(async {
         let store = serve::open_store(&config).await?;
-        let app = App::new(store.clone(), crate::bus::Bus::local(), serve::app_settings(&config), Default::default());
+        let app = App::new(store.clone(), crate::bus::Bus::local(), serve::app_settings(&config), CancellationToken::new());
         let done = work(app).await.context("mas key");
         store.close().await;
         done.map(|()| ExitCode::SUCCESS)

@@ -25,14 +25,14 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub(super) fn run(config: Config) -> anyhow::Result<ExitCode> {
+pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     telemetry::init(config.server.log_format, &config.server.log_filter).map_err(|error| anyhow!(error))?;
-    make_data_dir(&config)?;
+    make_data_dir(config)?;
     let data = DataDir(config.server.data_dir.clone());
     // Held until the process ends, however it ends.
     let _owner = own(&data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(&config, &data))?;
+    runtime.block_on(serve(config, &data))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,7 @@
 //! Sources in order, refusals that name the setting, and what agents inherit.
 
 use super::*;
+use std::path::Path;
 
 fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let environment = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

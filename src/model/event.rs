@@ -121,7 +121,7 @@ pub enum EventKind {
     },
     /// The agent's process started, became ready or ended.
     Process {
-        /// `starting`, `started`, `ready`, `reattached`, `exited` or `lost`.
+        /// `started`, `ready`, `reattached`, `exited` or `lost`.
         state: String,
         /// Process id of the CLI.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,5 +23,7 @@ pub const TIMEOUT_SECONDS: u32 = 86_400;
 pub const BUDGET_USD: f64 = 1_000.0;
 /// Characters of the latest output kept for status answers.
 pub const LATEST_OUTPUT_CHARS: usize = 4_000;
+/// Characters of a stopped turn's last message kept as its partial result. The message's event has it whole.
+pub const PARTIAL_RESULT_CHARS: usize = 50_000;
 /// Bytes of a diff kept with a run.
 pub const DIFF_BYTES: usize = 1 << 20;

@@ -122,6 +122,8 @@ pub struct Task {
     pub output_schema: Option<serde_json::Value>,
     /// The caller's key for exact retries.
     pub idempotency_key: Option<String>,
+    /// Tells an exact retry from a different request under the same key: SHA-256 of the request, in hexadecimal.
+    pub request_hash: String,
     /// Where it stands.
     pub status: TaskStatus,
     /// Raised by every status change; a late writer with an older one changes nothing.

@@ -1,11 +1,11 @@
 //! One macro for the closed vocabularies that appear as lower-case words in JSON, SQL and URLs.
 
 /// Defines a fieldless enum with `ALL`, `as_str`, `Display` and `FromStr` over its `snake_case` words,
-/// plus serde and `OpenAPI` derives that use the same words.
+/// plus serde and an `OpenAPI` schema that use the same words.
 macro_rules! word_enum {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name { $($(#[$variant_meta])* #[serde(rename = $word)] $variant),+ }
 
         impl $name {
@@ -17,6 +17,17 @@ macro_rules! word_enum {
                 match self { $(Self::$variant => $word),+ }
             }
         }
+
+        // By hand: utoipa's derive does not see a rename that comes out of a macro and would list the variants' names.
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::schema::Type::String)
+                    .enum_values(Some([$($word),+]))
+                    .into()
+            }
+        }
+        impl utoipa::ToSchema for $name {}
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -257,9 +257,10 @@ impl ProcessDir {
         Ok(String::from_utf8_lossy(&bytes[..complete]).split_terminator('\n').map(str::to_owned).collect())
     }
 
-    /// Deletes the directory. Refused while the shim lives.
+    /// Deletes the directory. Refused while the process runs.
     pub fn remove(&self) -> io::Result<()> {
-        if self.is_locked()? {
+        // Once the record is there, a shim has nothing left to do but to leave.
+        if matches!(self.inspect()?, Liveness::Running(_)) {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the process is still running"));
         }
         match fs::remove_dir_all(&self.0) {

@@ -64,7 +64,10 @@ impl Tree<'_> {
     /// Kills until nothing is left. `reaped` gets the status of each child that is collected on the way.
     pub(super) fn kill(&self, mut reaped: impl FnMut(Pid, WaitStatus)) -> Killed {
         let limit = Instant::now() + KILL_LIMIT;
-        let mut seen = HashSet::new();
+        // Adopted children cannot slip through: a dead one is listed until collected, and its own are ours by then. A
+        // scan of all processes can miss one that forks or executes at that moment, so it has to come out empty thrice.
+        let needed = if self.adopts { 1 } else { 3 };
+        let (mut seen, mut quiet) = (HashSet::new(), 0);
         loop {
             if self.adopts {
                 reap(&mut reaped);
@@ -83,7 +86,8 @@ impl Tree<'_> {
             }
             let before = seen.len();
             seen.extend(&members);
-            if members.is_empty() || Instant::now() >= limit {
+            quiet = if members.is_empty() { quiet + 1 } else { 0 };
+            if quiet == needed || Instant::now() >= limit {
                 self.remove_cgroup();
                 let count = |set: &HashSet<Pid>| u32::try_from(set.len()).unwrap_or(u32::MAX);
                 return Killed { killed: count(&seen), left: count(&members) };

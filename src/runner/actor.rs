@@ -121,7 +121,7 @@ impl Actor {
             // Started, but the server died before it could say so.
             Liveness::Running(started) if !was_launched => self.begin(started.as_ref()).await,
             Liveness::Running(_) => self.reattach().await,
-            Liveness::NotStarted | Liveness::Vanished(_) | Liveness::Exited(_) => self.supervise().await,
+            Liveness::NotStarted | Liveness::Vanished(_) | Liveness::Exited(_) => Box::pin(self.supervise()).await,
         }
     }
 
@@ -134,7 +134,7 @@ impl Actor {
         let offset = self.offset;
         if self.commit(&reaction, offset, false).await {
             self.act(reaction).await;
-            self.supervise().await;
+            Box::pin(self.supervise()).await;
         }
     }
 
@@ -152,7 +152,7 @@ impl Actor {
             Err(error) => tracing::warn!(%error, agent = %self.agent.id, "the agent's input cannot be checked"),
         }
         self.act(reaction).await;
-        self.supervise().await;
+        Box::pin(self.supervise()).await;
     }
 
     async fn unsent(&mut self) -> std::io::Result<Vec<Outgoing>> {

@@ -14,7 +14,7 @@ use crate::{
     model::{
         agent::{AgentStatus, Backend},
         event::EventKind,
-        limits::LATEST_OUTPUT_CHARS,
+        limits::{LATEST_OUTPUT_CHARS, PARTIAL_RESULT_CHARS},
         run::{Failure, FailureCode, RunOutcome},
         task::TaskStatus,
     },
@@ -83,7 +83,7 @@ impl Machine {
     pub(super) fn handle(&mut self, brief: &Brief, now: DateTime<Utc>, input: Input<'_>) -> Reaction {
         let mut reaction = Reaction::default();
         match input {
-            Input::Started => self.started(brief, &mut reaction),
+            Input::Started => reaction.send.push(Self::greeting(brief)),
             Input::Line(line) => self.line(brief, now, line, &mut reaction),
             Input::Time => self.time(brief, now, &mut reaction),
             Input::Cancel => self.cancel(brief, now, &mut reaction),
@@ -95,11 +95,11 @@ impl Machine {
         reaction
     }
 
-    fn started(&mut self, brief: &Brief, reaction: &mut Reaction) {
+    fn greeting(brief: &Brief) -> Outgoing {
         let role = brief.agent_type.role();
-        reaction.send.push(match brief.backend {
+        match brief.backend {
             Backend::ClaudeCode => claude_code::initialize(fresh_id(), role, brief.output_schema.as_ref()),
-        });
+        }
     }
 
     fn line(&mut self, brief: &Brief, now: DateTime<Utc>, line: &str, reaction: &mut Reaction) {
@@ -111,14 +111,13 @@ impl Machine {
         }
         reaction.events.extend(parsed.events);
         match parsed.signal {
-            None => {}
             Some(Signal::Ready { logged_in }) => self.ready(brief, now, logged_in, reaction),
-            Some(Signal::Refused(error)) => {
-                if self.phase == Phase::Starting {
-                    let failure = Failure::new(FailureCode::StartFailed, format!("the agent CLI refused to start: {error}"));
-                    self.end_by(Effect::Kill, Verdict::Failed(failure), brief, now, reaction);
-                }
+            Some(Signal::Refused(error)) if self.phase == Phase::Starting => {
+                let failure = Failure::new(FailureCode::StartFailed, format!("the agent CLI refused to start: {error}"));
+                self.end_by(Effect::Kill, Verdict::Failed(failure), brief, now, reaction);
             }
+            // A refusal later on is that of an interrupt which came too late to matter.
+            None | Some(Signal::Refused(_)) => {}
             Some(Signal::Asked(question)) => Self::answer(brief, &question, reaction),
             Some(Signal::TurnEnded(end)) => self.turn_ended(brief, now, *end, reaction),
         }
@@ -137,7 +136,7 @@ impl Machine {
             EventKind::Message { text, parent_tool_use_id: None, .. } => {
                 self.live_text.clear();
                 self.latest_output = tail(text);
-                self.last_message = Some(text.clone());
+                self.last_message = Some(text.chars().take(PARTIAL_RESULT_CHARS).collect());
             }
             EventKind::ToolCall { tool, .. } => self.progress = format!("using the tool {tool}"),
             EventKind::ToolResult { .. } => "reading the tool's answer".clone_into(&mut self.progress),

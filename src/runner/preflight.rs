@@ -17,7 +17,7 @@ use uuid::Uuid;
 const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a broken CLI is looked at again; a working one is looked at less often.
 const RETRY: Duration = Duration::from_secs(10);
-const REFRESH: Duration = Duration::from_secs(300);
+const REFRESH: Duration = Duration::from_mins(5);
 
 /// Where the CLI is. The error says what to do.
 pub fn find_cli(settings: &Settings) -> Result<PathBuf, String> {

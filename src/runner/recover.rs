@@ -12,8 +12,10 @@ impl Runner {
     pub(super) async fn recover(self: &Arc<Self>) {
         let unprovisioned = self.with_patience("list unprovisioned tasks", || self.store.list_unprovisioned_tasks()).await;
         for task in unprovisioned.unwrap_or_default() {
-            tracing::info!(task = %task.id, "back in the queue: the gateway ended before an agent was made");
-            let change = TaskChange { status: TaskStatus::Created, failure: None, at: Utc::now() };
+            // Nobody works on it, so a cancel that came meanwhile needs no stopping.
+            let status = if task.cancel_requested { TaskStatus::Cancelled } else { TaskStatus::Created };
+            tracing::info!(task = %task.id, %status, "the gateway ended before an agent was made for the task");
+            let change = TaskChange { status, failure: None, at: Utc::now() };
             self.with_patience("requeue a task", || self.store.change_task(task.id, task.generation, &change)).await;
         }
         let open = self.with_patience("list open processes", || self.store.list_open_processes()).await;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-const GIT_TIMEOUT: Duration = Duration::from_secs(120);
+const GIT_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// A prepared directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -67,6 +67,7 @@ pub(super) struct TaskRow {
     budget_usd: Option<f64>,
     output_schema: Option<JsonText>,
     idempotency_key: Option<String>,
+    request_hash: String,
     status: String,
     generation: i64,
     cancel_requested: bool,
@@ -95,6 +96,7 @@ impl TaskRow {
             budget_usd: self.budget_usd,
             output_schema: self.output_schema.as_ref().map(JsonText::parse).transpose()?,
             idempotency_key: self.idempotency_key,
+            request_hash: self.request_hash,
             status: word(&self.status)?,
             generation: self.generation,
             cancel_requested: self.cancel_requested,
@@ -148,10 +150,10 @@ impl Store {
     /// Stores a new task, unless its owner has one with the same idempotency key, also under concurrent calls.
     pub async fn insert_task(&self, task: &Task) -> Result<Inserted, StoreError> {
         const SQL: &str = "INSERT INTO task (id, owner, title, description, agent_type, project, model, priority, \
-                           timeout_seconds, budget_usd, output_schema, idempotency_key, status, generation, \
+                           timeout_seconds, budget_usd, output_schema, idempotency_key, request_hash, status, generation, \
                            cancel_requested, agent_id, run_id, failure, provenance, created_at, updated_at, started_at, \
                            ended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-                           $18, $19, $20, $21, $22, $23) ON CONFLICT (owner, idempotency_key) DO NOTHING";
+                           $18, $19, $20, $21, $22, $23, $24) ON CONFLICT (owner, idempotency_key) DO NOTHING";
         const EXISTING: &str = "SELECT * FROM task WHERE owner = $1 AND idempotency_key = $2";
         let output_schema = JsonText::of_option(task.output_schema.as_ref())?;
         let failure = JsonText::of_option(task.failure.as_ref())?;
@@ -168,6 +170,7 @@ impl Store {
             .bind(task.budget_usd)
             .bind(output_schema)
             .bind(task.idempotency_key.as_deref().map(text))
+            .bind(&task.request_hash)
             .bind(task.status.as_str())
             .bind(task.generation)
             .bind(task.cancel_requested)

@@ -56,6 +56,22 @@ async fn a_flood_of_output_is_ended_at_its_limit() {
 }
 
 #[tokio::test]
+async fn a_locked_database_is_told_as_a_passing_fault_and_nothing_is_half_written() {
+    use sqlx::{Connection, Executor, SqliteConnection};
+    let app = TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude"), ("MAS_STORE__URL", "")]).await;
+    let url = format!("sqlite://{}", app.data_dir().join("mas.db").display());
+    assert_eq!(app.get("/tasks").await.status, 200, "started");
+    let mut other = SqliteConnection::connect(&url).await.expect("opened");
+    other.execute("BEGIN IMMEDIATE").await.expect("locked");
+    let refused = app.post("/tasks", &json!({"title": "t", "description": "d"})).await;
+    assert_eq!(refused.problem(503, "store_unavailable")["retryable"], true);
+    assert!(refused.headers.contains_key("retry-after"));
+    other.execute("ROLLBACK").await.expect("unlocked");
+    assert_eq!(app.get("/tasks").await.expect(200)["tasks"], json!([]));
+    assert_eq!(app.post("/tasks", &json!({"title": "t", "description": "d"})).await.status, 201);
+}
+
+#[tokio::test]
 async fn cli_time_is_up_and_the_partial_result_is_kept() {
     let app = TestApp::start().await;
     let plan = json!({"steps": [{"text": "first part", "tool_use": {"name": "Bash", "input": {"command": "echo on"}}}, {"hang": 600.0}]});

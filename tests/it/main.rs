@@ -2,6 +2,7 @@
 //! Runs on SQLite, or on PostgreSQL when `MAS_TEST_POSTGRES_URL` names a server.
 
 #![expect(clippy::disallowed_methods, reason = "tests start servers and read their own environment")]
+#![expect(clippy::print_stderr, reason = "a failing test shows the log of its server")]
 
 mod architecture;
 mod auth;

@@ -84,7 +84,7 @@ async fn cli_an_agent_that_vanished_without_a_record_fails_its_task_with_that_re
     app.kill();
     // A reboot takes shim and CLI alike.
     for pid in shim_of(cli).into_iter().chain([cli]) {
-        drop(rustix::process::kill_process(pid_of(pid), rustix::process::Signal::KILL));
+        let _ = rustix::process::kill_process(pid_of(pid), rustix::process::Signal::KILL);
     }
     crate::support::until("the agent is gone", || app.agent_processes().is_empty()).await;
     app.launch();

@@ -13,44 +13,44 @@ use std::{
 };
 use tempfile::TempDir;
 
-pub const KEY: &str = "mas_integration_test_admin_key";
+pub(crate) const KEY: &str = "mas_integration_test_admin_key";
 const MAS: &str = env!("CARGO_BIN_EXE_mas");
 /// Longest wait for any state; a test that needs it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The CLI installed by `agents/install.sh`.
-pub fn claude() -> PathBuf {
+pub(crate) fn claude() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("agents/claude")
 }
 
-pub struct TestApp {
-    pub dir: TempDir,
-    pub address: String,
+pub(crate) struct TestApp {
+    pub(crate) dir: TempDir,
+    pub(crate) address: String,
     env: BTreeMap<String, String>,
     server: Option<Child>,
     client: reqwest::Client,
     _database: Option<Database>,
 }
 
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: reqwest::header::HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
     /// The body, when the status is the expected one.
-    pub fn expect(&self, status: u16) -> Value {
+    pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         self.json()
     }
 
     /// The body of a problem with this status and code; it must tell what to do.
-    pub fn problem(&self, status: u16, code: &str) -> Value {
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
         let problem = self.expect(status);
         assert_eq!(problem["code"], code, "{}", self.text);
         assert_eq!(self.headers["content-type"], "application/problem+json");
@@ -61,12 +61,12 @@ impl Answer {
 }
 
 impl TestApp {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(&[]).await
     }
 
     /// A server with some settings of its own.
-    pub async fn with(settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut env: BTreeMap<String, String> = [
             ("PATH", std::env::var("PATH").expect("PATH")),
@@ -90,12 +90,12 @@ impl TestApp {
         app
     }
 
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
     /// `mas` with this server's settings.
-    pub fn mas(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn mas(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(MAS);
         command
             .args(arguments)
@@ -107,12 +107,12 @@ impl TestApp {
         command
     }
 
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.env.insert(name.to_owned(), value.to_owned());
     }
 
     /// Starts the server (again) on the same data directory.
-    pub fn launch(&mut self) {
+    pub(crate) fn launch(&mut self) {
         let mut server = self
             .mas(&["serve", "--rehearsal", "--bind", "127.0.0.1:0", "--log-format", "json"])
             .stderr(Stdio::piped())
@@ -121,7 +121,7 @@ impl TestApp {
         let mut lines = BufReader::new(server.stderr.take().expect("piped")).lines();
         let first = lines.next().expect("a log line").expect("readable");
         let first: Value = serde_json::from_str(&first).unwrap_or_else(|_| panic!("not a JSON log line: {first}"));
-        self.address = first["address"].as_str().unwrap_or_else(|| panic!("no address: {first}")).to_owned();
+        first["address"].as_str().unwrap_or_else(|| panic!("no address: {first}")).clone_into(&mut self.address);
         // The log goes to the test's own output, which is shown when the test fails.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
         self.server = Some(server);
@@ -133,47 +133,47 @@ impl TestApp {
     }
 
     /// SIGKILL: the server ends without a chance to do anything.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         kill_process(self.pid(), Signal::KILL).expect("killed");
         self.server.take().expect("a running server").wait().expect("reaped");
     }
 
     /// SIGTERM, and how the server ended.
-    pub fn stop(&mut self) -> std::process::ExitStatus {
+    pub(crate) fn stop(&mut self) -> std::process::ExitStatus {
         kill_process(self.pid(), Signal::TERM).expect("signalled");
         self.server.take().expect("a running server").wait().expect("reaped")
     }
 
-    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.request_as(Some(KEY), method, path)
     }
 
     /// A request with another key, or none.
-    pub fn request_as(&self, key: Option<&str>, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request_as(&self, key: Option<&str>, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.client.request(method, format!("http://{}{path}", self.address));
         key.into_iter().fold(request, |request, key| request.header("X-MAS-Key", key))
     }
 
-    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
         Answer { status, headers, text: response.text().await.expect("a body") }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path)).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request(Method::POST, path).json(body)).await
     }
 
-    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request(Method::PATCH, path).json(body)).await
     }
 
     /// Creates a task whose prompt is `words` and a rehearsal plan.
-    pub async fn create(&self, plan: &Value, more: Value) -> Value {
+    pub(crate) async fn create(&self, plan: &Value, more: Value) -> Value {
         let mut body = json!({"title": "a test", "description": format!("Do it. REHEARSE:{plan}")});
         if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
             body.extend(more);
@@ -184,7 +184,7 @@ impl TestApp {
     }
 
     /// The task, once it has ended.
-    pub async fn ended(&self, task: &Value) -> Value {
+    pub(crate) async fn ended(&self, task: &Value) -> Value {
         let id = task["id"].as_str().expect("an id");
         let waiting = async {
             loop {
@@ -198,7 +198,7 @@ impl TestApp {
     }
 
     /// All events of a task so far, page by page.
-    pub async fn events(&self, task: &Value) -> Vec<Value> {
+    pub(crate) async fn events(&self, task: &Value) -> Vec<Value> {
         let id = task["id"].as_str().expect("an id");
         let (mut events, mut after) = (vec![], 0);
         loop {
@@ -211,7 +211,7 @@ impl TestApp {
     }
 
     /// The events up to and including the first that satisfies `wanted`.
-    pub async fn events_until(&self, task: &Value, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+    pub(crate) async fn events_until(&self, task: &Value, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let id = task["id"].as_str().expect("an id");
         let waiting = async {
             let (mut events, mut after) = (vec![], 0);
@@ -235,7 +235,7 @@ impl TestApp {
     }
 
     /// Processes of this server's agents that are alive, found by the marker every one of them inherits.
-    pub fn agent_processes(&self) -> Vec<String> {
+    pub(crate) fn agent_processes(&self) -> Vec<String> {
         let markers: Vec<String> = self.process_ids().iter().map(|id| format!("MAS_PROCESS_MARKER={id}")).collect();
         let entries = std::fs::read_dir("/proc").expect("procfs").filter_map(Result::ok);
         entries
@@ -253,7 +253,7 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         if let Some(mut server) = self.server.take() {
             if let Some(pid) = Pid::from_raw(server.id().cast_signed()) {
-                drop(kill_process(pid, Signal::TERM));
+                let _ = kill_process(pid, Signal::TERM);
             }
             drop(server.wait());
         }
@@ -262,7 +262,7 @@ impl Drop for TestApp {
             let dir = ProcessDir::new(&self.data_dir().join("processes"), id);
             let Ok(mas_gateway::process::Liveness::Running(Some(started))) = dir.inspect() else { continue };
             if let Some(pid) = Pid::from_raw(started.shim_pid.cast_signed()) {
-                drop(kill_process(pid, Signal::TERM));
+                let _ = kill_process(pid, Signal::TERM);
             }
         }
     }
@@ -304,19 +304,19 @@ async fn execute(server: &str, statement: String) {
 }
 
 /// Panics unless the events are numbered 1, 2, 3, … both for their agent and for their task.
-pub fn assert_no_hole(events: &[Value]) {
+pub(crate) fn assert_no_hole(events: &[Value]) {
     for (index, event) in events.iter().enumerate() {
         assert_eq!((&event["agent_seq"], &event["seq"]), (&json!(index + 1), &json!(index + 1)), "{event}");
     }
 }
 
 /// The kinds of the events, in order.
-pub fn kinds(events: &[Value]) -> Vec<&str> {
+pub(crate) fn kinds(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["kind"].as_str().expect("a kind")).collect()
 }
 
 /// Waits for a state of the outside world.
-pub async fn until(what: &str, reached: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, reached: impl Fn() -> bool) {
     let waiting = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
         while !reached() {

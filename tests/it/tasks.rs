@@ -22,6 +22,7 @@ async fn cli_a_task_is_done_and_everything_about_it_is_on_record() {
 
     let events = app.events(&task).await;
     assert_no_hole(&events);
+    assert!(events.iter().all(|event| event["provenance"] == "rehearsal"));
     let kinds = kinds(&events);
     for kind in ["status", "process", "delta", "message", "tool_call", "tool_result", "usage", "result"] {
         assert!(kinds.contains(&kind), "no {kind} in {kinds:?}");

@@ -58,7 +58,7 @@ async fn bodies_that_are_not_json_objects_are_refused() {
     let huge = format!("{{\"description\": \"{}\"}}", "x".repeat(1 << 20));
     app.send(app.request(Method::POST, "/tasks").header("content-type", "application/json").body(huge))
         .await
-        .problem(413, "payload_too_large");
+        .problem(413, "body_too_large");
 }
 
 #[tokio::test]
@@ -111,6 +111,9 @@ async fn the_same_idempotency_key_makes_one_task() {
     assert!([201, 202].contains(&first.status.as_u16()), "{}", first.text);
     assert_eq!(second.status, 200);
     assert_eq!(first.json()["id"], second.json()["id"]);
+    let path = format!("/tasks/{}", first.json()["id"].as_str().expect("an id"));
+    app.patch(&path, &json!({"title": "renamed"})).await.expect(200);
+    assert_eq!(app.post("/tasks", &body).await.expect(200)["id"], first.json()["id"], "a retry stays a retry");
     let other = json!({"title": "once", "description": "something else", "idempotency_key": "k-1"});
     app.post("/tasks", &other).await.problem(409, "idempotency_conflict");
     assert_eq!(app.get("/tasks").await.expect(200)["tasks"].as_array().map(Vec::len), Some(1));

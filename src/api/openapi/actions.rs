@@ -139,11 +139,20 @@ fn merge(into: &mut Map<String, Value>, other: Value, always: bool) {
         let theirs = other.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
         required.retain(|name| theirs.contains(name));
     }
+    let mut open = false;
     for (key, value) in other {
         match (key.as_str(), into.get_mut(&key)) {
+            ("description", Some(known)) if !always && *known != value => {
+                into.shift_remove("description");
+            }
             ("properties", Some(Value::Object(known))) => {
                 for (name, theirs) in value.as_object().into_iter().flatten() {
                     match known.get_mut(name) {
+                        // No plain type says "a number here, a word there": such a property is left open.
+                        Some(ours) if ours["type"] != theirs["type"] => {
+                            known.shift_remove(name);
+                            open = true;
+                        }
                         Some(Value::Object(ours)) => merge(ours, theirs.clone(), false),
                         _ => {
                             known.insert(name.clone(), theirs.clone());
@@ -165,5 +174,11 @@ fn merge(into: &mut Map<String, Value>, other: Value, always: bool) {
                 into.insert(key, value);
             }
         }
+    }
+    if open {
+        into.insert("additionalProperties".into(), true.into());
+    }
+    if into.get("required").is_some_and(|names| names.as_array().is_some_and(Vec::is_empty)) {
+        into.shift_remove("required");
     }
 }

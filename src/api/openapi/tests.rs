@@ -85,6 +85,9 @@ fn the_full_document_is_complete() {
     check_references(&document);
     let scheme = &document["components"]["securitySchemes"]["ApiKeyAuth"];
     assert_eq!((&scheme["type"], &scheme["in"], &scheme["name"]), (&"apiKey".into(), &"header".into(), &"X-MAS-Key".into()));
+    for name in super::BOUNDED {
+        assert_eq!(document["components"]["schemas"][name]["properties"]["truncated"]["items"]["type"], "string", "{name}");
+    }
     for (name, operation) in operations(&document) {
         let public = name.ends_with("/health") || name.ends_with("/ready");
         assert_eq!(operation["security"][0].get("ApiKeyAuth").is_some(), !public, "{name}");
@@ -163,6 +166,30 @@ fn the_actions_document_has_no_shape_the_importer_stumbles_over() {
     });
     assert!(!document.to_string().contains("event-stream"), "streams are not for ChatGPT");
     assert!(document.to_string().chars().count() < 100_000);
+}
+
+#[test]
+fn examples_satisfy_their_schemas() {
+    for (name, operation) in operations(&actions()) {
+        let request = operation.pointer("/requestBody/content/application~1json");
+        let answers = operation["responses"].as_object().expect("responses").values();
+        for media in request.into_iter().chain(answers.filter_map(|answer| answer.pointer("/content/application~1json"))) {
+            if let Err(error) = jsonschema::validate(&media["schema"], &media["example"]) {
+                panic!("{name}: {error} at {}", error.instance_path());
+            }
+        }
+    }
+}
+
+#[test]
+fn vocabularies_are_listed_as_they_are_written() {
+    let document = full();
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(schemas["TaskStatus"]["enum"][2], "in_progress");
+    assert_eq!(schemas["Backend"]["enum"], serde_json::json!(["claude-code"]));
+    let actions = actions();
+    let roles = "/paths/~1tasks/post/requestBody/content/application~1json/schema/properties/agent_type/enum/1";
+    assert_eq!(actions.pointer(roles), Some(&"coder".into()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{CancelTask, TaskResource};
 use crate::{
-    app::{App, detached, error::AppError, keys::now, wait::wait_seconds},
+    app::{App, detached, error::AppError, now, wait::wait_seconds},
     bus::Topic,
     model::{
         id::TaskId,

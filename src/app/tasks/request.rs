@@ -5,7 +5,7 @@ use crate::{
     app::{
         AppSettings,
         error::{AppError, FieldError},
-        keys::now,
+        now,
         wait::wait_seconds,
     },
     model::{
@@ -18,6 +18,7 @@ use crate::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 const DEFAULT_PROJECT: &str = "default";
@@ -139,6 +140,7 @@ impl CreateTask {
         if let Some(title) = &self.title {
             refusals.title(title);
         }
+        let request_hash = request_hash(&self);
         let project = self.project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
         refusals.check(settings.projects.contains_key(&project), "project", || {
             let known = settings.projects.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -182,6 +184,7 @@ impl CreateTask {
             budget_usd: self.budget_usd,
             output_schema: self.output_schema,
             idempotency_key: self.idempotency_key,
+            request_hash,
             status: TaskStatus::Created,
             generation: 0,
             cancel_requested: false,
@@ -217,16 +220,20 @@ impl AppSettings {
     }
 }
 
-/// Whether two tasks come from the same request.
-pub(super) fn same_request(one: &Task, other: &Task) -> bool {
-    let key = |task: &Task| (task.agent_type, task.priority, task.timeout_seconds);
-    key(one) == key(other)
-        && one.title == other.title
-        && one.description == other.description
-        && one.project == other.project
-        && one.model == other.model
-        && one.budget_usd == other.budget_usd
-        && one.output_schema == other.output_schema
+/// SHA-256 of what was asked for, in hexadecimal. How long the caller waits is not part of the work.
+fn request_hash(request: &CreateTask) -> String {
+    let asked = serde_json::json!([
+        request.title,
+        request.description,
+        request.agent_type,
+        request.project,
+        request.model,
+        request.priority,
+        request.timeout_seconds,
+        request.budget_usd,
+        request.output_schema,
+    ]);
+    crate::app::keys::hexadecimal(&Sha256::digest(asked.to_string()))
 }
 
 /// The first line with something on it, cut to the length of a title.

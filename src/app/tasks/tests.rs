@@ -1,4 +1,4 @@
-//! The operations on tasks against a real SQLite file and a pretended runner.
+//! The operations on tasks against a real `SQLite` file and a pretended runner.
 
 use super::*;
 use crate::{

@@ -73,7 +73,7 @@ impl Verdict {
 }
 
 /// What can happen to an agent.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(in crate::runner) enum Input<'a> {
     /// The process was started.
     Started,

@@ -100,6 +100,7 @@ pub(crate) fn task(owner: &str) -> Task {
         budget_usd: None,
         output_schema: None,
         idempotency_key: None,
+        request_hash: String::new(),
         status: TaskStatus::Created,
         generation: 0,
         cancel_requested: false,
