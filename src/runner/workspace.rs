@@ -48,6 +48,10 @@ impl Git<'_> {
 
     /// The repository's commit to start from and the project's place in it; `None` without repository or commit.
     async fn head(&self, dir: &Path) -> Option<(String, String)> {
+        // Saves starting git where there is plainly nothing for it.
+        if !dir.ancestors().any(|ancestor| ancestor.join(".git").exists()) {
+            return None;
+        }
         let prefix = self.run(dir, &["rev-parse", "--show-prefix"]).await.ok().filter(CommandOutput::success)?;
         let commit = self.run(dir, &["rev-parse", "--verify", "HEAD^{commit}"]).await.ok().filter(CommandOutput::success)?;
         Some((commit.stdout_text(), prefix.stdout_text()))
