@@ -110,7 +110,9 @@ impl From<AppError> for Problem {
         let status = match &error {
             AppError::Validation(_) => StatusCode::UNPROCESSABLE_ENTITY,
             AppError::NotFound(_) => StatusCode::NOT_FOUND,
-            AppError::IllegalTransition { .. } | AppError::IdempotencyConflict { .. } => StatusCode::CONFLICT,
+            AppError::IllegalTransition { .. } | AppError::IdempotencyConflict { .. } | AppError::TaskEnded(_) => {
+                StatusCode::CONFLICT
+            }
             AppError::InvalidKey | AppError::InsufficientScope { .. } => StatusCode::FORBIDDEN,
             AppError::StoreUnavailable(reason) => {
                 tracing::warn!(reason, "the database cannot be used");

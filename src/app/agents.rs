@@ -43,7 +43,7 @@ pub struct AgentQuery {
     #[param(nullable = false, minimum = 1, maximum = 200)]
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
-    #[param(nullable = false)]
+    #[param(nullable = false, pattern = "^agent_[0-9a-f]{32}$")]
     pub cursor: Option<String>,
 }
 

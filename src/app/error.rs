@@ -54,13 +54,16 @@ pub enum AppError {
         /// The task made by the first request.
         task: TaskId,
     },
+    /// The task has ended, so the change would have no effect.
+    #[error("the task is `{0}`; its priority no longer matters. Create a new task for more work")]
+    TaskEnded(TaskStatus),
     /// No key, or one that opens nothing. Deliberately without details.
     #[error(
         "the header X-MAS-Key is missing or its key is not valid; send a valid key, or ask the operator for one (`mas key create`)"
     )]
     InvalidKey,
     /// The key is valid but may not do this.
-    #[error("the key has no `{needed}` scope; use a key that has it (`mas key create --scope {needed}`)")]
+    #[error("the key has no `{needed}` scope; use a key that has it (`mas key create --scopes {needed}`)")]
     InsufficientScope {
         /// What the operation needs.
         needed: Scope,
@@ -86,6 +89,7 @@ impl AppError {
             Self::NotFound(_) => "not_found",
             Self::IllegalTransition { .. } => "illegal_transition",
             Self::IdempotencyConflict { .. } => "idempotency_conflict",
+            Self::TaskEnded(_) => "task_ended",
             Self::InvalidKey => "invalid_key",
             Self::InsufficientScope { .. } => "insufficient_scope",
             Self::StoreUnavailable(_) => "store_unavailable",

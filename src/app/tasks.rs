@@ -55,7 +55,7 @@ pub struct TaskQuery {
     #[param(nullable = false, minimum = 1, maximum = 200)]
     pub limit: Option<i64>,
     /// `next_cursor` of the page before.
-    #[param(nullable = false)]
+    #[param(nullable = false, pattern = "^task_[0-9a-f]{32}$")]
     pub cursor: Option<String>,
 }
 
@@ -155,7 +155,7 @@ impl App {
             self::cancel::may_ask_for(task.status, to)?;
         }
         if change.priority.is_some() && task.status.is_terminal() {
-            return Err(AppError::field("priority", format!("the task is `{}`; its priority no longer matters", task.status)));
+            return Err(AppError::TaskEnded(task.status));
         }
         if change.title.is_some() || change.priority.is_some() {
             let (app, UpdateTask { title, priority, .. }) = (self.clone(), change.clone());

@@ -16,7 +16,7 @@ use crate::{
         task::{Priority, Task, TaskStatus},
     },
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -38,16 +38,17 @@ pub struct CreateTask {
     #[schema(nullable = false)]
     pub agent_type: Option<AgentType>,
     /// The project to work in. Left out: `default`.
-    #[schema(nullable = false)]
+    #[schema(nullable = false, min_length = 1)]
     pub project: Option<String>,
     /// The model, from the gateway's allow-list. Left out: the configured default.
-    #[schema(nullable = false)]
+    #[schema(nullable = false, min_length = 1)]
     pub model: Option<String>,
     /// How urgent it is. Left out: normal.
     #[schema(nullable = false)]
     pub priority: Option<Priority>,
     /// Seconds the agent may work, 1 to 86400.
     #[schema(nullable = false, minimum = 1, maximum = 86400)]
+    #[serde(default, deserialize_with = "whole_number")]
     pub timeout_seconds: Option<i64>,
     /// US dollars the agent may spend, more than 0 and at most 1000.
     #[schema(nullable = false, exclusive_minimum = 0, maximum = 1000)]
@@ -60,6 +61,7 @@ pub struct CreateTask {
     pub idempotency_key: Option<String>,
     /// Seconds to wait for the end of the task before answering, 0 to 40. Left out: 0.
     #[schema(nullable = false, minimum = 0, maximum = 40)]
+    #[serde(default, deserialize_with = "whole_number")]
     pub wait_seconds: Option<i64>,
 }
 
@@ -86,6 +88,7 @@ pub struct UpdateTask {
 pub struct CancelTask {
     /// Seconds to wait for the agent to stop, 0 to 40. Left out: 10.
     #[schema(nullable = false, minimum = 0, maximum = 40)]
+    #[serde(default, deserialize_with = "whole_number")]
     pub wait_seconds: Option<i64>,
 }
 
@@ -234,6 +237,15 @@ fn request_hash(request: &CreateTask) -> String {
         request.output_schema,
     ]);
     crate::app::keys::hexadecimal(&Sha256::digest(asked.to_string()))
+}
+
+/// JSON knows one kind of number, and models write `20.0` when they mean 20.
+fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    let whole = number.as_f64().filter(|value| value.fract() == 0.0 && value.abs() < 1e15);
+    #[expect(clippy::cast_possible_truncation, reason = "whole and in range")]
+    let converted = number.as_i64().or_else(|| whole.map(|value| value as i64));
+    converted.map(Some).ok_or_else(|| serde::de::Error::custom(format!("{number} is not a whole number")))
 }
 
 /// The first line with something on it, cut to the length of a title.
