@@ -138,7 +138,7 @@ mod tests {
             (r#"{"title": "x"}"#, "description", "missing"),
             ("", "description", "missing"),
             (r#"{"description": "x", "pirority": "high"}"#, "pirority", "unknown field"),
-            (r#"{"description": "x", "wait_seconds": 1.5}"#, "wait_seconds", "i64"),
+            (r#"{"description": "x", "wait_seconds": 1.5}"#, "wait_seconds", "whole number"),
             ("[1]", "", "JSON object"),
             (r#"["a", "b"]"#, "", "JSON object"),
             ("null", "", "JSON object"),

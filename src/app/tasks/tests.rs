@@ -109,7 +109,7 @@ async fn a_waiting_task_is_cancelled_at_once_and_twice_is_fine() {
         assert_eq!(task.status, TaskStatus::Cancelled);
     }
     let change = UpdateTask { priority: Some(Priority::High), ..UpdateTask::default() };
-    assert!(matches!(test.app.update_task(&ann(), id, change).await, Err(AppError::Validation(_))));
+    assert!(matches!(test.app.update_task(&ann(), id, change).await, Err(AppError::TaskEnded(_))));
 }
 
 #[tokio::test]
