@@ -3,6 +3,7 @@
 mod config;
 mod doctor;
 mod key;
+mod model;
 mod openapi;
 mod output;
 mod rehearsal;
@@ -65,6 +66,9 @@ enum Command {
     },
     /// Serve only the rehearsal model
     Rehearsal(rehearsal::RehearsalArgs),
+    /// Be the rehearsal model of a server (started by the server)
+    #[command(name = "__model", hide = true)]
+    Model(model::ModelArgs),
     /// Own one agent's process (started by the server)
     #[command(name = "__shim", hide = true)]
     Shim {
@@ -109,6 +113,7 @@ impl Cli {
                 Config::load(&common.flags()).map_err(Into::into).and_then(|config| config::run(&config))
             }
             Command::Openapi { command } => openapi::run(&command),
+            Command::Model(arguments) => model::run(&arguments),
             Command::Rehearsal(arguments) => rehearsal::run(&arguments),
         };
         outcome.unwrap_or_else(|error: anyhow::Error| {

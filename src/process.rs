@@ -35,9 +35,11 @@
 //! | `lock` | shim | locked while the shim lives |
 //! | `shim.log` | shim | what it has to say about itself |
 
+mod background;
 mod command;
 mod dir;
 mod input;
+pub mod lock;
 mod session;
 pub mod shim;
 mod shim_io;
@@ -46,6 +48,7 @@ mod tail;
 pub mod tree;
 mod watch;
 
+pub use background::start_background;
 pub use command::{CommandError, CommandOutput, run_command};
 pub use dir::{ExitReason, ExitRecord, Liveness, ProcessDir, Spec, Started};
 pub use input::{Input, MAX_LINE_BYTES};

@@ -1,12 +1,13 @@
 //! `mas serve`: puts everything together. The only place that sees every module.
 
+use super::model;
 use crate::{
     api,
     app::{App, AppSettings, keys::AdminKey},
     bus::Bus,
     config::{Config, DataDir},
     model::run::Provenance,
-    rehearsal,
+    process::lock,
     runner::{self, Runner},
     shutdown,
     store::Store,
@@ -15,7 +16,7 @@ use crate::{
 use anyhow::{Context, anyhow, bail};
 use std::{
     fs::{DirBuilder, File, OpenOptions},
-    io::Write,
+    io::{ErrorKind, Write},
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     process::ExitCode,
@@ -31,6 +32,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let data = DataDir(config.server.data_dir.clone());
     // Held until the process ends, however it ends.
     let _owner = own(&data)?;
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config, &data))?;
     Ok(ExitCode::SUCCESS)
@@ -52,9 +54,13 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let app = App::new(store.clone(), bus.clone(), app_settings(config), stop.clone());
     admin_key(&app, config, data).await?;
 
-    // The model outlives the API: agents that are being ended may still talk to it.
-    let model_stop = CancellationToken::new();
-    let rehearsal_url = start_rehearsal(config, data, &model_stop).await?;
+    let mut rehearsal_url = None;
+    if config.rehearsal.enabled {
+        let url = model::ensure(data, &config.rehearsal.rules).await?;
+        tracing::info!(model = url, "rehearsal: agents are answered by the scripted model");
+        rehearsal_url = Some(url);
+        tokio::spawn(model::watch(data.clone(), config.rehearsal.rules.clone()));
+    }
     let settings = runner::Settings {
         runner: config.runner.clone(),
         claude_code: config.claude_code.clone(),
@@ -81,10 +87,23 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     if tokio::time::timeout(grace, runner).await.is_err() {
         tracing::warn!("agents were still being ended at the end of the shutdown time");
     }
-    model_stop.cancel();
+    if config.rehearsal.enabled {
+        model::stop(data).await;
+    }
     store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Connections, agents and their files each take descriptors; the usual soft limit of 1024 is soon reached.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.unwrap_or(u64::MAX).min(65_536);
+    if current.is_some_and(|current| current < wanted) {
+        // Works with fewer, too.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+    }
 }
 
 /// Makes the data directory, readable by its owner only.
@@ -98,14 +117,11 @@ pub(super) fn make_data_dir(config: &Config) -> anyhow::Result<()> {
 }
 
 fn own(data: &DataDir) -> anyhow::Result<File> {
-    let path = data.lock();
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
+    match lock::take(&data.lock()) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
             bail!("server.data_dir: {} belongs to a running server; stop it or use another --data-dir", data.path().display())
         }
-        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+        owner => owner.with_context(|| data.lock().display().to_string()),
     }
 }
 
@@ -155,22 +171,4 @@ async fn admin_key(app: &App, config: &Config, data: &DataDir) -> anyhow::Result
         }
     }
     Ok(())
-}
-
-async fn start_rehearsal(config: &Config, data: &DataDir, stop: &CancellationToken) -> anyhow::Result<Option<String>> {
-    if !config.rehearsal.enabled {
-        return Ok(None);
-    }
-    let path = &config.rehearsal.rules;
-    let rules = if path.as_os_str().is_empty() { vec![] } else { rehearsal::load_rules(path).context("rehearsal.rules")? };
-    let listener = rehearsal::bind(&data.rehearsal_address()).await.context("the rehearsal model cannot listen")?;
-    let address = listener.local_addr()?;
-    tracing::info!(model = %address, "rehearsal: agents are answered by the scripted model");
-    let stop = stop.clone();
-    tokio::spawn(async move {
-        if let Err(error) = rehearsal::serve(listener, rules, stop).await {
-            tracing::error!(%error, "the rehearsal model ended");
-        }
-    });
-    Ok(Some(format!("http://{address}")))
 }

@@ -23,6 +23,12 @@ impl DataDir {
     pub fn rehearsal_address(&self) -> PathBuf {
         self.0.join("rehearsal-address")
     }
+    pub fn rehearsal_lock(&self) -> PathBuf {
+        self.0.join("rehearsal-lock")
+    }
+    pub fn rehearsal_log(&self) -> PathBuf {
+        self.0.join("rehearsal.log")
+    }
     pub fn processes(&self) -> PathBuf {
         self.0.join("processes")
     }

@@ -4,7 +4,7 @@ use crate::model::id::ProcessId;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -196,18 +196,9 @@ impl ProcessDir {
         self.0.join("shim.log")
     }
 
-    /// Whether a shim holds the lock. A shared lock, so that two who ask do not mistake each other for a shim.
+    /// Whether a shim holds the lock.
     pub(super) fn is_locked(&self) -> io::Result<bool> {
-        // Read-only: closing a file opened for writing would wake every watcher of the directory.
-        match File::open(self.lock()) {
-            Ok(file) => match file.try_lock_shared() {
-                Ok(()) => Ok(false),
-                Err(TryLockError::WouldBlock) => Ok(true),
-                Err(TryLockError::Error(error)) => Err(error),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        super::lock::is_held(&self.lock())
     }
 
     /// What is known about the process, derived from the files and the lock.

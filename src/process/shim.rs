@@ -23,7 +23,7 @@ use std::{
     },
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 const STDERR_CAP: u64 = 1 << 20;
@@ -53,16 +53,9 @@ pub fn run(dir: &Path) -> ExitCode {
     if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Takes the lock. One who inspects the directory may hold it for a moment.
+/// Takes the lock, once in the life of the directory.
 fn lock(dir: &ProcessDir) -> io::Result<File> {
-    let file = append(&dir.lock())?;
-    let limit = Instant::now() + Duration::from_secs(2);
-    while let Err(error) = file.try_lock() {
-        if Instant::now() >= limit {
-            return Err(error.into());
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let file = super::lock::take(&dir.lock())?;
     if dir.started().try_exists()? || dir.exit().try_exists()? {
         return Err(io::Error::new(ErrorKind::AlreadyExists, "the process was started before"));
     }

@@ -26,6 +26,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// The shim ends an agent by itself this long after the server should have.
 const SHIM_GRACE: TimeDelta = TimeDelta::seconds(60);
+/// How long a shim may take from its start to its lock. Milliseconds in practice.
+const SETTLE: TimeDelta = TimeDelta::seconds(3);
 /// Between SIGINT and the end of everything when the shim stops an agent.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How much of the CLI's stderr goes into a failure.
@@ -117,11 +119,37 @@ impl Actor {
         };
         tracing::info!(agent = %self.agent.id, ?liveness, was_launched, "found an agent of an earlier start");
         match liveness {
-            Liveness::NotStarted if !was_launched => self.run_new().await,
+            // The server died before it started the process, or while it was about to.
+            Liveness::NotStarted | Liveness::Vanished(None) if !was_launched => self.start_again().await,
             // Started, but the server died before it could say so.
             Liveness::Running(started) if !was_launched => self.begin(started.as_ref()).await,
             Liveness::Running(_) => self.reattach().await,
             Liveness::NotStarted | Liveness::Vanished(_) | Liveness::Exited(_) => Box::pin(self.supervise()).await,
+        }
+    }
+
+    /// Starts a process that was on record but not seen alive, unless its shim was just about to say so.
+    async fn start_again(self) {
+        let mut watch = self.runner.watcher.watch(&self.dir);
+        let settled = Utc::now() + SETTLE;
+        while let Ok(Liveness::NotStarted) = self.dir.inspect()
+            && Utc::now() < settled
+        {
+            tokio::select! {
+                () = watch.changed() => {}
+                () = until(Some(settled)) => {}
+            }
+        }
+        drop(watch);
+        match self.dir.inspect() {
+            Ok(Liveness::Running(started)) => self.begin(started.as_ref()).await,
+            Ok(Liveness::NotStarted | Liveness::Vanished(None)) => {
+                if let Err(error) = self.dir.remove() {
+                    tracing::error!(%error, agent = %self.agent.id, "an unused process directory cannot be removed");
+                }
+                Box::pin(self.run_new()).await;
+            }
+            _ => Box::pin(self.supervise()).await,
         }
     }
 

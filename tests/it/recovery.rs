@@ -29,6 +29,9 @@ async fn cli_a_killed_server_finds_its_agent_again_in_the_middle_of_a_slow_turn(
     assert_no_hole(&after);
     assert_eq!(after[..before.len()], before[..], "what was stored stays as it was");
     assert_eq!(pids(&after).len(), 1, "one process did it all: {after:?}");
+    let written: String =
+        after.iter().filter(|event| event["kind"] == "delta").filter_map(|event| event["data"]["text"].as_str()).collect();
+    assert_eq!(written, words.join(" "), "the model's answer was not broken off and begun again");
     assert_eq!(app.agent_processes(), Vec::<String>::new());
 }
 

@@ -79,7 +79,7 @@ pub(in crate::runner) enum Input<'a> {
     Started,
     /// The CLI wrote a line.
     Line(&'a str),
-    /// Time has passed; see [`Machine::wakes_at`].
+    /// Time has passed; see [`super::Machine::wakes_at`].
     Time,
     /// Somebody wants the task to stop.
     Cancel,
