@@ -12,7 +12,10 @@ use mas_gateway::{
     store::{Appended, Batch, Process, Provision, RunUpdate, Store, TaskChange},
 };
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 /// A store with one claimed task and its agent.
 async fn with_agent() -> (TestStore, Provision) {
@@ -169,12 +172,17 @@ async fn a_dropped_caller_loses_no_acknowledged_write() {
     for n in 0..200_i64 {
         let events = [event(&p, n + 1, message("x"))];
         let update = batch(&p, (offset, offset + 1), &Value::Null, &events);
-        // Dropped after 0 to 4.9 ms: before, within and after the transaction.
-        let patience = Duration::from_micros(u64::try_from(n % 50).expect("small") * 100);
-        if let Ok(appended) = tokio::time::timeout(patience, store.append(&update)).await {
-            assert_eq!(appended.expect("appended"), Appended::Done { task: None });
-            acknowledged += 1;
+        // Dropped after one look, or a few: at the beginning of, within and after the transaction.
+        let mut appending = Box::pin(store.append(&update));
+        for _ in 0..=n % 8 {
+            if let Poll::Ready(appended) = futures::poll!(&mut appending) {
+                assert_eq!(appended.expect("appended"), Appended::Done { task: None });
+                acknowledged += 1;
+                break;
+            }
+            tokio::task::yield_now().await;
         }
+        drop(appending);
         let made = task("ann");
         store.insert_task(&made).await.expect("inserted");
         assert!(store.get_task(made.id, None).await.expect("read").is_some(), "visible to other connections");
@@ -186,25 +194,6 @@ async fn a_dropped_caller_loses_no_acknowledged_write() {
             tokio::task::yield_now().await;
         }
     }
-    assert!(acknowledged < 200, "{acknowledged} of 200 callers stayed");
+    assert!(acknowledged < 200, "no caller left");
     store.end().await;
-}
-
-/// Not an assertion about speed, which depends on the machine: prints it. `cargo test --release -- --ignored append`
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn append_rate() {
-    let store = test_store().await;
-    let mut rates = Vec::new();
-    for size in [1_i64, 7, 64] {
-        let p = add_agent(&store).await;
-        let begun = Instant::now();
-        for n in 0..500 {
-            let events: Vec<_> = (1..=size).map(|k| event(&p, n * size + k, message("x".repeat(200)))).collect();
-            store.append(&batch(&p, (n, n + 1), &Value::Null, &events)).await.expect("appended");
-        }
-        rates.push((size, begun.elapsed() / 500));
-    }
-    store.end().await;
-    panic!("events per batch, time per batch: {rates:?}");
 }
