@@ -7,7 +7,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: help demo run build check test test-fast test-sqlite test-postgres bench openapi \
+.PHONY: help demo run build check test faults test-fast test-sqlite test-postgres bench openapi \
 	fmt fmt-check lint doc machete openapi-check agents clean
 
 help: ## List these targets
@@ -39,6 +39,10 @@ test-sqlite: agents
 test-postgres: agents
 	@tools/test-deps.sh git nextest postgres
 	tools/with-postgres.sh $(CARGO) nextest run --locked --test it
+
+faults: agents ## The fault suite: kills, hangs, floods and garbage, each with its outcome
+	@tools/test-deps.sh git nextest
+	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked --test it --status-level pass --final-status-level slow -E 'test(/^(faults|failures|recovery|process)::/)'
 
 test-fast: ## On SQLite, without the tests that start a real agent CLI
 	@tools/test-deps.sh git nextest

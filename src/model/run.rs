@@ -71,6 +71,18 @@ word_enum! {
         BudgetExceeded = "budget_exceeded",
         /// The agent wrote more output than allowed.
         OutputLimit = "output_limit",
+        /// The agent wrote nothing after its prompt.
+        NoFirstEvent = "no_first_event",
+        /// The agent fell silent in the middle of its turn.
+        Stalled = "stalled",
+        /// The agent repeated failed model requests without end.
+        TooManyRetries = "too_many_retries",
+        /// The agent wrote what is not its protocol.
+        GarbageOutput = "garbage_output",
+        /// The agent closed its output and lived on.
+        OutputClosed = "output_closed",
+        /// The agent's output could not be stored because the disk was full.
+        DiskFull = "disk_full",
         /// The provider refused for now.
         RateLimited = "rate_limited",
         /// The agent reported an error as its result.
@@ -90,11 +102,21 @@ impl FailureCode {
     /// Whether the same request may well succeed later without a change.
     pub const fn is_retryable(self) -> bool {
         match self {
-            Self::NotReady | Self::Timeout | Self::RateLimited | Self::AgentExited | Self::AgentLost => true,
+            Self::NotReady
+            | Self::Timeout
+            | Self::NoFirstEvent
+            | Self::Stalled
+            | Self::TooManyRetries
+            | Self::DiskFull
+            | Self::RateLimited
+            | Self::AgentExited
+            | Self::AgentLost => true,
             Self::AgentUnavailable
             | Self::StartFailed
             | Self::BudgetExceeded
             | Self::OutputLimit
+            | Self::GarbageOutput
+            | Self::OutputClosed
             | Self::AgentError
             | Self::InvalidStructuredOutput
             | Self::WorkspaceFailed => false,

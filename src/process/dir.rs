@@ -25,7 +25,7 @@ pub struct Spec {
     pub deadline: Option<DateTime<Utc>>,
     /// Size that `stdout` never exceeds.
     pub max_output_bytes: u64,
-    /// Time between the request to stop and the kill.
+    /// Time between the request to stop and the kill, and between the end of stdout and the end of the CLI.
     pub stop_grace_ms: u64,
 }
 
@@ -91,6 +91,8 @@ pub enum ExitReason {
     OutputLimit,
     /// Its output could not be stored.
     DiskFull,
+    /// It closed its output and lived on.
+    OutputClosed,
     /// It could not be started.
     SpawnFailed,
 }
@@ -105,6 +107,7 @@ impl ExitReason {
             Self::Deadline => "deadline",
             Self::OutputLimit => "output_limit",
             Self::DiskFull => "disk_full",
+            Self::OutputClosed => "output_closed",
             Self::SpawnFailed => "spawn_failed",
         }
     }

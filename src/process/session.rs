@@ -92,6 +92,8 @@ pub(super) struct Session<'a> {
     pub(super) stderr: Capture<ChildStderr>,
     pub(super) signals: Signals,
     pub(super) ending: Option<Ending>,
+    /// When the CLI closed its stdout. A CLI that is ending does so a moment before; one that goes on is of no use.
+    pub(super) output_closed: Option<Instant>,
     pub(super) buffer: Box<[u8]>,
 }
 
@@ -137,17 +139,26 @@ impl Session<'_> {
         {
             self.kill(ExitReason::DiskFull, Some(format!("output cannot be stored: {kind}")));
         }
+        if self.stdout.pipe.is_none() {
+            let closed = *self.output_closed.get_or_insert_with(Instant::now);
+            if self.status.is_none() && closed.elapsed() >= self.grace() {
+                self.kill(ExitReason::OutputClosed, Some("the CLI closed its stdout and lived on".to_owned()));
+            }
+        }
         more |= self.take_lines();
         self.feed();
         more
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_millis(self.spec.stop_grace_ms)
     }
 
     fn stop(&mut self, reason: ExitReason) {
         if self.ending.is_some() || self.status.is_some() {
             return;
         }
-        let grace = Duration::from_millis(self.spec.stop_grace_ms);
-        self.ending = Some(Ending { reason, detail: None, at: Instant::now() + grace });
+        self.ending = Some(Ending { reason, detail: None, at: Instant::now() + self.grace() });
         self.close_stdin();
         // The number is the CLI's own as long as its status has not been collected.
         let _ = kill_process(self.cli, Signal::INT);
@@ -257,6 +268,11 @@ impl Session<'_> {
         }
         if let Some(ending) = &self.ending {
             timeout = timeout.min(ending.at.saturating_duration_since(Instant::now()));
+        }
+        if let Some(closed) = self.output_closed
+            && self.ending.is_none()
+        {
+            timeout = timeout.min((closed + self.grace()).saturating_duration_since(Instant::now()));
         }
         if self.stdout.is_stalled() || self.stderr.is_stalled() || self.waiting_line.is_some() {
             timeout = timeout.min(DISK_RETRY);

@@ -128,6 +128,7 @@ fn supervise(dir: &ProcessDir, log: &mut Log) -> io::Result<()> {
         stderr: Capture::new(errors, stderr, STDERR_CAP),
         signals,
         ending: None,
+        output_closed: None,
         buffer: vec![0; CHUNK].into(),
     };
     if let Err(error) = write_whole(&dir.started(), &started) {

@@ -6,8 +6,12 @@
 
 mod ending;
 mod types;
+mod watchdog;
 
 pub(super) use types::{Brief, Effect, Input, Phase, Reaction, Verdict};
+pub(super) use watchdog::WatchLimits;
+
+use watchdog::Watchdog;
 
 use crate::{
     adapter::{Outgoing, Question, SessionState, Signal, TurnEnd, claude_code},
@@ -24,6 +28,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+/// Time to read what was written while nobody read.
+const REREAD: TimeDelta = TimeDelta::seconds(5);
+
 /// State of one process and its run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Machine {
@@ -32,6 +39,7 @@ pub(super) struct Machine {
     phase_until: Option<DateTime<Utc>>,
     /// When the task's time is up.
     task_until: Option<DateTime<Utc>>,
+    watchdog: Watchdog,
     session: SessionState,
     pub(super) verdict: Option<Verdict>,
     pub(super) progress: String,
@@ -53,6 +61,7 @@ impl Machine {
             phase: Phase::Starting,
             phase_until: Some(now + ready_timeout),
             task_until: None,
+            watchdog: Watchdog::default(),
             session: SessionState::default(),
             verdict: None,
             progress: "starting an agent".into(),
@@ -68,7 +77,14 @@ impl Machine {
 
     /// When [`Input::Time`] is due.
     pub(super) fn wakes_at(&self) -> Option<DateTime<Utc>> {
-        self.phase_until.into_iter().chain(self.task_until).min()
+        self.phase_until.into_iter().chain(self.task_until).chain(self.watchdog.quiet_until).min()
+    }
+
+    /// After a restart: what the agent wrote meanwhile is read before anybody says that its time is up.
+    pub(super) fn reread(&mut self, now: DateTime<Utc>) {
+        for until in [&mut self.phase_until, &mut self.task_until, &mut self.watchdog.quiet_until] {
+            *until = until.map(|until| until.max(now + REREAD));
+        }
     }
 
     /// The effect to repeat after a restart, in case the server died between storing and doing it.
@@ -109,7 +125,11 @@ impl Machine {
         for event in &parsed.events {
             self.observe(event);
         }
+        let trouble = self.watchdog.line(now, &brief.watch, &parsed.events);
         reaction.events.extend(parsed.events);
+        if let Some(failure) = trouble.filter(|_| self.phase == Phase::Working) {
+            self.interrupt(Verdict::Failed(failure), brief, now, reaction);
+        }
         match parsed.signal {
             Some(Signal::Ready { logged_in }) => self.ready(brief, now, logged_in, reaction),
             Some(Signal::Refused(error)) if self.phase == Phase::Starting => {
@@ -173,6 +193,7 @@ impl Machine {
         reaction.agent = Some(AgentStatus::Busy);
         self.enter(Phase::Working, None);
         self.task_until = Some(now + brief.timeout);
+        self.watchdog.begin(now, &brief.watch);
         "waiting for the model".clone_into(&mut self.progress);
     }
 
@@ -262,6 +283,11 @@ impl Machine {
             );
             return self.interrupt(Verdict::Failed(Failure::new(FailureCode::Timeout, detail)), brief, now, reaction);
         }
+        if self.phase == Phase::Working
+            && let Some(failure) = self.watchdog.silence(now, &brief.watch)
+        {
+            return self.interrupt(Verdict::Failed(failure), brief, now, reaction);
+        }
         if !is_due(self.phase_until) {
             return;
         }
@@ -280,6 +306,12 @@ impl Machine {
                 self.end_by(Effect::Stop, verdict, brief, now, reaction);
             }
             Phase::Closing => {
+                reaction.events.push(EventKind::Status {
+                    state: "exit_forced".into(),
+                    detail: Some(
+                        "the CLI did not exit after its result and is being ended (`runner.exit_timeout_seconds`)".into(),
+                    ),
+                });
                 let verdict = self.verdict.take().unwrap_or(Verdict::Cancelled);
                 self.end_by(Effect::Stop, verdict, brief, now, reaction);
             }

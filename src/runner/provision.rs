@@ -1,6 +1,13 @@
 //! From a claimed task to an agent with a workspace, a run and a process on record.
 
-use super::{Runner, actor::Actor, machine::Brief, preflight::find_cli, seconds, workspace::Git};
+use super::{
+    Runner,
+    actor::Actor,
+    machine::{Brief, WatchLimits},
+    preflight::find_cli,
+    seconds,
+    workspace::Git,
+};
 use crate::{
     bus::Topic,
     model::{
@@ -102,6 +109,12 @@ impl Runner {
             project: task.project.clone(),
             prompt: task.description.clone(),
             output_schema: task.output_schema.clone(),
+            watch: WatchLimits {
+                first_event: seconds(self.settings.runner.first_event_timeout_seconds),
+                stall: seconds(self.settings.runner.stall_timeout_seconds),
+                retries: self.settings.runner.max_retries_per_turn,
+                garbage_lines: self.settings.runner.max_garbage_lines,
+            },
             timeout: TimeDelta::seconds(task.timeout_seconds.into()),
             ready_timeout: seconds(self.settings.runner.ready_timeout_seconds),
             interrupt_timeout: seconds(self.settings.runner.interrupt_timeout_seconds),

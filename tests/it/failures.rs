@@ -1,8 +1,7 @@
 //! Tasks that cannot be done say why and what to do.
 
-use crate::support::{TestApp, assert_no_hole, claude};
+use crate::support::{TestApp, claude};
 use serde_json::json;
-use std::os::unix::fs::PermissionsExt;
 
 #[tokio::test]
 async fn a_missing_cli_fails_the_task_at_once_with_the_fix() {
@@ -13,46 +12,6 @@ async fn a_missing_cli_fails_the_task_at_once_with_the_fix() {
     let ready = app.get("/ready").await;
     assert_eq!(ready.status, 503, "{}", ready.text);
     assert!(ready.text.contains("/nonexistent/claude"), "{}", ready.text);
-}
-
-#[tokio::test]
-async fn a_cli_that_dies_at_its_start_is_quoted() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let cli = dir.path().join("claude");
-    std::fs::write(&cli, "#!/bin/sh\necho 'no such library' >&2\nexit 3\n").expect("written");
-    std::fs::set_permissions(&cli, PermissionsExt::from_mode(0o755)).expect("executable");
-    let app = TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", cli.to_str().expect("UTF-8"))]).await;
-    let task = app.ended(&app.create(&json!({"text": "x"}), json!({})).await).await;
-    assert_eq!(task["failure"]["code"], "start_failed", "{task}");
-    let detail = task["failure"]["detail"].as_str().expect("words");
-    assert!(detail.contains("code 3") && detail.contains("no such library"), "{detail}");
-}
-
-#[tokio::test]
-async fn a_cli_that_never_answers_is_ended() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let cli = dir.path().join("claude");
-    std::fs::write(&cli, "#!/bin/sh\ntrap '' TERM INT\nwhile :; do sleep 1000; done\n").expect("written");
-    std::fs::set_permissions(&cli, PermissionsExt::from_mode(0o755)).expect("executable");
-    let settings = [("MAS_CLAUDE_CODE__COMMAND", cli.to_str().expect("UTF-8")), ("MAS_RUNNER__READY_TIMEOUT_SECONDS", "1")];
-    let app = TestApp::with(&settings).await;
-    let task = app.ended(&app.create(&json!({"text": "x"}), json!({})).await).await;
-    assert_eq!(task["failure"]["code"], "not_ready", "{task}");
-    assert_eq!(app.agent_processes(), Vec::<String>::new());
-}
-
-#[tokio::test]
-async fn a_flood_of_output_is_ended_at_its_limit() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let cli = dir.path().join("claude");
-    std::fs::write(&cli, "#!/bin/sh\nyes '{\"type\":\"flood\"}'\n").expect("written");
-    std::fs::set_permissions(&cli, PermissionsExt::from_mode(0o755)).expect("executable");
-    let settings = [("MAS_CLAUDE_CODE__COMMAND", cli.to_str().expect("UTF-8")), ("MAS_RUNNER__MAX_OUTPUT_BYTES", "100000")];
-    let app = TestApp::with(&settings).await;
-    let task = app.ended(&app.create(&json!({"text": "x"}), json!({})).await).await;
-    assert_eq!(task["failure"]["code"], "output_limit", "{task}");
-    assert_no_hole(&app.events(&task).await);
-    assert_eq!(app.agent_processes(), Vec::<String>::new());
 }
 
 #[tokio::test]

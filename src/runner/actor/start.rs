@@ -57,6 +57,7 @@ impl Actor {
         let was_launched = match serde_json::from_value::<Option<Machine>>(state) {
             Ok(Some(machine)) => {
                 self.machine = machine;
+                self.machine.reread(Utc::now());
                 true
             }
             Ok(None) => false,

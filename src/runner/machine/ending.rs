@@ -55,9 +55,11 @@ impl Machine {
                 format!("the agent wrote more than {} bytes (`runner.max_output_bytes`) and was ended", exit.stdout_bytes),
             ),
             ExitReason::Deadline => Failure::new(FailureCode::Timeout, "the task's time was up while the gateway was away"),
-            ExitReason::DiskFull => {
-                Failure::new(FailureCode::AgentExited, format!("the disk was full, so the agent was ended: {detail}"))
-            }
+            ExitReason::DiskFull => Failure::new(
+                FailureCode::DiskFull,
+                format!("the agent was ended because its output could not be stored: {detail}"),
+            ),
+            ExitReason::OutputClosed => Failure::new(FailureCode::OutputClosed, format!("{detail}, so it was ended")),
             ExitReason::Exited | ExitReason::Stopped | ExitReason::Killed => {
                 let how = match (exit.code, exit.signal) {
                     (_, Some(signal)) => format!("was ended by signal {signal}"),
@@ -93,6 +95,7 @@ impl Machine {
         reaction.agent = Some(AgentStatus::Interrupting);
         self.verdict = Some(verdict);
         self.task_until = None;
+        self.watchdog.rest();
         "stopping".clone_into(&mut self.progress);
         self.enter(Phase::Interrupting, Some(now + brief.interrupt_timeout));
     }
@@ -102,6 +105,7 @@ impl Machine {
         reaction.effects.push(Effect::CloseInput);
         self.verdict = Some(verdict);
         self.task_until = None;
+        self.watchdog.rest();
         "finishing".clone_into(&mut self.progress);
         self.enter(Phase::Closing, Some(now + brief.exit_timeout));
     }
@@ -117,6 +121,7 @@ impl Machine {
         reaction.effects.push(effect);
         self.verdict = Some(verdict);
         self.task_until = None;
+        self.watchdog.rest();
         "stopping".clone_into(&mut self.progress);
         self.enter(Phase::Stopping, Some(now + brief.exit_timeout));
     }
@@ -138,6 +143,7 @@ impl Machine {
         };
         self.verdict = Some(verdict);
         self.task_until = None;
+        self.watchdog.rest();
         self.enter(Phase::Ended, None);
     }
 

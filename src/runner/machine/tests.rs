@@ -29,6 +29,12 @@ impl Stage {
             project: "shop".into(),
             prompt: "build it".into(),
             output_schema,
+            watch: WatchLimits {
+                first_event: TimeDelta::seconds(20),
+                stall: TimeDelta::seconds(30),
+                retries: 2,
+                garbage_lines: 3,
+            },
             timeout: TimeDelta::seconds(100),
             ready_timeout: TimeDelta::seconds(10),
             interrupt_timeout: TimeDelta::seconds(2),
@@ -149,11 +155,57 @@ fn a_cancel_after_the_result_keeps_the_result() {
 }
 
 #[test]
+fn silence_is_noticed_and_told_apart() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    assert!(stage.wait().send[0].line.contains("interrupt"));
+    assert_eq!(stage.failure().0, FailureCode::NoFirstEvent);
+
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    stage.now += TimeDelta::seconds(19);
+    stage.line(MESSAGE);
+    stage.now += TimeDelta::seconds(29);
+    assert!(stage.input(Input::Time).send.is_empty(), "29 s are not too long");
+    assert!(stage.wait().send[0].line.contains("interrupt"));
+    assert_eq!(stage.failure().0, FailureCode::Stalled);
+    stage.line(INTERRUPTED);
+    stage.exit(ExitReason::Exited, Some(1));
+    assert_eq!(stage.machine.outcome.result.as_deref(), Some("half done"));
+}
+
+#[test]
+fn endless_retries_and_garbage_are_ended() {
+    let retry = r#"{"type":"system","subtype":"api_retry","attempt":1,"max_retries":10,"retry_delay_ms":1,"error_status":529,"error":"overloaded"}"#;
+    for (line, times, code) in [(retry, 3, FailureCode::TooManyRetries), ("not the protocol", 4, FailureCode::GarbageOutput)] {
+        let mut stage = Stage::new(None);
+        stage.line(READY);
+        for _ in 1..times {
+            assert!(stage.line(line).send.is_empty());
+        }
+        assert!(stage.line(line).send[0].line.contains("interrupt"));
+        assert_eq!(stage.failure().0, code);
+    }
+}
+
+#[test]
+fn a_restart_reads_before_it_judges_by_the_clock() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    stage.now += TimeDelta::hours(2);
+    stage.machine.reread(stage.now);
+    assert!(stage.input(Input::Time).send.is_empty());
+    stage.line(RESULT);
+    assert_eq!(stage.exit(ExitReason::Exited, Some(0)).task, Some(TaskStatus::Complete));
+}
+
+#[test]
 fn time_is_up_keeps_the_partial_result_and_names_the_setting() {
     let mut stage = Stage::new(None);
     stage.line(READY);
     stage.line(MESSAGE);
-    assert!(stage.wait().send[0].line.contains("interrupt"));
+    stage.now += TimeDelta::seconds(100);
+    assert!(stage.input(Input::Time).send[0].line.contains("interrupt"));
     stage.line(INTERRUPTED);
     stage.exit(ExitReason::Exited, Some(1));
     assert_eq!(stage.failure().0, FailureCode::Timeout);
@@ -168,6 +220,8 @@ fn an_exit_without_result_fails_the_task_with_its_reason() {
         (ExitReason::OutputLimit, FailureCode::OutputLimit),
         (ExitReason::Deadline, FailureCode::Timeout),
         (ExitReason::SpawnFailed, FailureCode::AgentUnavailable),
+        (ExitReason::DiskFull, FailureCode::DiskFull),
+        (ExitReason::OutputClosed, FailureCode::OutputClosed),
     ] {
         let mut stage = Stage::new(None);
         stage.line(READY);

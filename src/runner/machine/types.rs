@@ -1,5 +1,6 @@
 //! The vocabulary of the machine: what it is told, what it answers.
 
+use super::WatchLimits;
 use crate::{
     adapter::Outgoing,
     model::{
@@ -22,6 +23,7 @@ pub(in crate::runner) struct Brief {
     pub(in crate::runner) project: String,
     pub(in crate::runner) prompt: String,
     pub(in crate::runner) output_schema: Option<Value>,
+    pub(in crate::runner) watch: WatchLimits,
     pub(in crate::runner) timeout: TimeDelta,
     pub(in crate::runner) ready_timeout: TimeDelta,
     pub(in crate::runner) interrupt_timeout: TimeDelta,
