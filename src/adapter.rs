@@ -22,8 +22,10 @@ use uuid::Uuid;
 pub struct LaunchRequest<'a> {
     /// Absolute path of the executable.
     pub executable: &'a Path,
-    /// Session to create.
+    /// Session to create, or to go on with.
     pub session_id: Uuid,
+    /// Go on with the interrupted turn of the session instead of creating it.
+    pub resume: Option<Resume<'a>>,
     /// Model to use; the CLI's own default when absent.
     pub model: Option<&'a str>,
     /// What is allowed without asking.
@@ -40,6 +42,15 @@ pub struct LaunchRequest<'a> {
     pub inherited: &'a BTreeMap<String, String>,
     /// Where the rehearsal model listens, and the home directory to use with it.
     pub rehearsal: Option<(&'a str, &'a Path)>,
+}
+
+/// What a resumed process has to know before its first line of input, because its turn begins by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Resume<'a> {
+    /// Added to the system prompt.
+    pub role: &'a str,
+    /// What the answer must satisfy.
+    pub schema: Option<&'a Value>,
 }
 
 /// How to start a CLI.

@@ -117,6 +117,7 @@ pub struct Runner {
     pub stall_timeout_seconds: u64,
     pub max_retries_per_turn: u32,
     pub max_garbage_lines: u32,
+    pub max_recoveries: u32,
     pub task_timeout_seconds: u32,
     pub max_output_bytes: u64,
     pub on_shutdown: OnShutdown,

@@ -49,6 +49,7 @@ pub(crate) async fn direct(claude: &Path, model_url: &str) -> Turn {
     let launch = claude_code::launch(&LaunchRequest {
         executable: claude,
         session_id: Uuid::new_v4(),
+        resume: None,
         model: None,
         permission_mode: PermissionMode::AcceptEdits,
         allowed_tools: &[],

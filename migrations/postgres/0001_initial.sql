@@ -25,6 +25,7 @@ CREATE TABLE task (
     priority         SMALLINT NOT NULL,
     timeout_seconds  BIGINT NOT NULL,
     budget_usd       DOUBLE PRECISION,
+    on_lost          TEXT NOT NULL,
     output_schema    JSON,
     idempotency_key  TEXT,
     request_hash     TEXT NOT NULL,

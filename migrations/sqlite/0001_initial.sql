@@ -25,6 +25,7 @@ CREATE TABLE task (
     priority         INTEGER NOT NULL,
     timeout_seconds  INTEGER NOT NULL,
     budget_usd       REAL,
+    on_lost          TEXT NOT NULL,
     output_schema    TEXT,
     idempotency_key  TEXT,
     request_hash     TEXT NOT NULL,

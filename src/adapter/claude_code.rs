@@ -17,6 +17,11 @@ use serde_json::json;
 /// The version the adapter was written against.
 pub const TESTED_VERSION: &str = "2.1.197";
 
+/// Whether the CLI's words say that there is no such session to resume.
+pub fn is_unknown_session(words: &str) -> bool {
+    words.contains("No conversation found with session ID")
+}
+
 /// Variables that would make an agent leave the rehearsal model.
 const LIVE_ONLY: [&str; 8] = [
     "ANTHROPIC_API_KEY",
@@ -50,7 +55,14 @@ pub fn launch(request: &LaunchRequest<'_>) -> Launch {
         .map(str::to_owned),
     );
     argv.push(format!("--permission-mode={}", request.permission_mode));
-    argv.push(format!("--session-id={}", request.session_id));
+    match &request.resume {
+        None => argv.push(format!("--session-id={}", request.session_id)),
+        Some(resume) => {
+            argv.push(format!("--resume={}", request.session_id));
+            argv.push(format!("--append-system-prompt={}", resume.role));
+            argv.extend(resume.schema.map(|schema| format!("--json-schema={}", encode::without_format(schema))));
+        }
+    }
     if let Some(model) = request.model {
         argv.push(format!("--model={model}"));
     }
@@ -70,6 +82,9 @@ pub fn launch(request: &LaunchRequest<'_>) -> Launch {
         env.insert("ANTHROPIC_API_KEY".into(), "rehearsal".into());
         env.insert("HOME".into(), home.to_string_lossy().into_owned());
     }
+    if request.resume.is_some() {
+        env.insert("CLAUDE_CODE_RESUME_INTERRUPTED_TURN".into(), "1".into());
+    }
     env.insert("CLAUDE_CONFIG_DIR".into(), request.config_dir.to_string_lossy().into_owned());
     env.insert("CLAUDE_CODE_MAX_RETRIES".into(), request.max_retries.to_string());
     env.insert("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC".into(), "1".into());
@@ -88,6 +103,7 @@ mod tests {
         LaunchRequest {
             executable: Path::new("/opt/claude"),
             session_id: Uuid::nil(),
+            resume: None,
             model: Some("sonnet"),
             permission_mode: PermissionMode::AcceptEdits,
             allowed_tools: &[],

@@ -122,6 +122,7 @@ impl TestApp {
             task_id: work.task.id,
             agent_id: work.agent,
             run_id: work.run,
+            next: None,
             process_ended: false,
             at,
         };

@@ -95,6 +95,18 @@ impl Priority {
     }
 }
 
+word_enum! {
+    /// What to do when an agent's process is lost in the middle of the task, as in a crash or a reboot.
+    OnLost {
+        /// Go on with the interrupted turn in the same session; start again where there is no session yet.
+        Resume = "resume",
+        /// Start the task again with a new session, in the same workspace.
+        Retry = "retry",
+        /// Fail the task.
+        Fail = "fail",
+    }
+}
+
 /// A task as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
@@ -118,6 +130,8 @@ pub struct Task {
     pub timeout_seconds: u32,
     /// US dollars allowed, by the CLI's own price table.
     pub budget_usd: Option<f64>,
+    /// What to do when the agent's process is lost.
+    pub on_lost: OnLost,
     /// JSON Schema the structured answer must satisfy.
     pub output_schema: Option<serde_json::Value>,
     /// The caller's key for exact retries.

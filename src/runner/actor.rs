@@ -1,6 +1,7 @@
 //! One agent, one actor: `select!` → one input → the pure machine → store → act.
 
 mod start;
+mod succeed;
 
 use super::{
     Runner,
@@ -200,8 +201,22 @@ impl Actor {
         self.conclude(reaction).await;
     }
 
-    /// Measures the work and stores the end of the run.
-    async fn conclude(&mut self, mut reaction: Reaction) {
+    /// Stores the end of the process, and of the run unless another process takes over.
+    async fn conclude(mut self, mut reaction: Reaction) {
+        if reaction.next.is_none() {
+            self.measure(&mut reaction).await;
+        }
+        let offset = self.offset;
+        if self.commit(&reaction, offset, true).await {
+            if reaction.next.is_some() {
+                return Box::pin(self.run_next()).await;
+            }
+            tracing::info!(task = %self.task.id, agent = %self.agent.id, progress = self.machine.progress, "run ended");
+        }
+    }
+
+    /// Commits and measures what the agent left in its worktree.
+    async fn measure(&mut self, reaction: &mut Reaction) {
         let workspace = Workspace {
             dir: PathBuf::from(&self.agent.workspace),
             branch: self.agent.branch.clone(),
@@ -215,10 +230,6 @@ impl Actor {
                 let detail = Some(format!("the changes stay in the worktree but could not be committed: {problem}"));
                 reaction.events.push(EventKind::Status { state: "changes_unknown".into(), detail });
             }
-        }
-        let offset = self.offset;
-        if self.commit(&reaction, offset, true).await {
-            tracing::info!(task = %self.task.id, agent = %self.agent.id, progress = self.machine.progress, "run ended");
         }
     }
 }

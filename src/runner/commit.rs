@@ -68,6 +68,13 @@ impl Actor {
             Some(Verdict::Failed(failure)) => Some(failure.clone()),
             Some(Verdict::Complete | Verdict::Cancelled) | None => None,
         };
+        let next = match reaction.next.map(|beginning| self.next_process(beginning, now)).transpose() {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(%error, agent = %agent_id, "the next process cannot be put on record");
+                return false;
+            }
+        };
         let batch = Batch {
             process_id: self.process_id,
             agent_id,
@@ -81,11 +88,12 @@ impl Actor {
                 progress: &self.machine.progress,
                 latest_output: &self.machine.latest_output,
                 outcome: &self.machine.outcome,
-                ended,
+                ended: ended && next.is_none(),
             }),
             agent_status: reaction.agent,
             task: reaction.task.map(|status| TaskChange { status, failure: failure.filter(|_| status.is_terminal()), at: now }),
             process_ended: ended,
+            next: next.as_ref().map(|next| (&next.process, next.session_id)),
             at: now,
         };
         match self.runner.with_patience("append events", || self.runner.store.append(&batch)).await {
@@ -95,6 +103,9 @@ impl Actor {
             Some(Appended::Done { .. }) => {}
         }
         self.offset = offset;
+        if let Some(next) = next {
+            self.adopt(next);
+        }
         self.runner.bus.notify(Topic::Agent(agent_id));
         self.runner.bus.notify(Topic::Task(self.task.id));
         true

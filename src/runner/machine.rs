@@ -5,9 +5,11 @@
 //! for the CLI wait in `outbox` from that transaction on; after a restart those the shim never saw are sent again.
 
 mod ending;
+mod recovery;
 mod types;
 mod watchdog;
 
+pub(super) use recovery::Beginning;
 pub(super) use types::{Brief, Effect, Input, Phase, Reaction, Verdict};
 pub(super) use watchdog::WatchLimits;
 
@@ -40,6 +42,14 @@ pub(super) struct Machine {
     /// When the task's time is up.
     task_until: Option<DateTime<Utc>>,
     watchdog: Watchdog,
+    /// Whether the process was seen to be started.
+    pub(super) is_launched: bool,
+    pub(super) beginning: Beginning,
+    /// Processes of this run that were lost before this one.
+    recoveries: u32,
+    /// Whether the CLI has begun a session, which could be resumed.
+    has_session: bool,
+    is_resume_refused: bool,
     session: SessionState,
     pub(super) verdict: Option<Verdict>,
     pub(super) progress: String,
@@ -62,6 +72,11 @@ impl Machine {
             phase_until: Some(now + ready_timeout),
             task_until: None,
             watchdog: Watchdog::default(),
+            is_launched: false,
+            beginning: Beginning::Fresh,
+            recoveries: 0,
+            has_session: false,
+            is_resume_refused: false,
             session: SessionState::default(),
             verdict: None,
             progress: "starting an agent".into(),
@@ -77,7 +92,13 @@ impl Machine {
 
     /// When [`Input::Time`] is due.
     pub(super) fn wakes_at(&self) -> Option<DateTime<Utc>> {
-        self.phase_until.into_iter().chain(self.task_until).chain(self.watchdog.quiet_until).min()
+        let in_turn = [self.task_until, self.watchdog.quiet_until].into_iter().flatten().filter(|_| self.phase == Phase::Working);
+        in_turn.chain(self.phase_until).min()
+    }
+
+    /// The process is about to be started; the wait for that does not count.
+    pub(super) fn start_clock(&mut self, brief: &Brief, now: DateTime<Utc>) {
+        self.phase_until = Some(now + brief.ready_timeout);
     }
 
     /// After a restart: what the agent wrote meanwhile is read before anybody says that its time is up.
@@ -99,13 +120,16 @@ impl Machine {
     pub(super) fn handle(&mut self, brief: &Brief, now: DateTime<Utc>, input: Input<'_>) -> Reaction {
         let mut reaction = Reaction::default();
         match input {
-            Input::Started => reaction.send.push(Self::greeting(brief)),
+            Input::Started => {
+                self.is_launched = true;
+                reaction.send.push(Self::greeting(brief));
+            }
             Input::Line(line) => self.line(brief, now, line, &mut reaction),
             Input::Time => self.time(brief, now, &mut reaction),
             Input::Cancel => self.cancel(brief, now, &mut reaction),
             Input::Shutdown => self.shut_down(brief, now, &mut reaction),
-            Input::Exited { exit, partial_tail, stderr } => self.exited(exit, partial_tail, stderr, &mut reaction),
-            Input::Vanished => self.vanished(&mut reaction),
+            Input::Exited { exit, partial_tail, stderr } => self.exited(brief, exit, partial_tail, stderr, &mut reaction),
+            Input::Vanished => self.vanished(brief, &mut reaction),
         }
         self.outbox.extend(reaction.send.iter().cloned());
         reaction
@@ -124,6 +148,10 @@ impl Machine {
         };
         for event in &parsed.events {
             self.observe(event);
+        }
+        // A resumed turn begins by itself, perhaps before the handshake is answered.
+        if self.phase == Phase::Starting && self.beginning == Beginning::Resume && !parsed.events.is_empty() {
+            self.begin_turn(brief, now, reaction);
         }
         let trouble = self.watchdog.line(now, &brief.watch, &parsed.events);
         reaction.events.extend(parsed.events);
@@ -167,6 +195,7 @@ impl Machine {
             EventKind::RateLimit { status, .. } if status == "rejected" => {
                 "refused by the provider's rate limit".clone_into(&mut self.progress);
             }
+            EventKind::Status { state, .. } if state == "session_started" => self.has_session = true,
             EventKind::Message { .. }
             | EventKind::RateLimit { .. }
             | EventKind::Usage { .. }
@@ -185,14 +214,20 @@ impl Machine {
             let failure = Failure::new(FailureCode::AgentUnavailable, claude_code::LOGIN_HINT);
             return self.close(Verdict::Failed(failure), brief, now, reaction);
         }
+        if self.beginning == Beginning::Fresh {
+            reaction.send.push(match brief.backend {
+                Backend::ClaudeCode => claude_code::user_message(fresh_id(), &brief.prompt),
+            });
+        }
+        self.begin_turn(brief, now, reaction);
+    }
+
+    fn begin_turn(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
         reaction.events.push(process("ready"));
-        reaction.send.push(match brief.backend {
-            Backend::ClaudeCode => claude_code::user_message(fresh_id(), &brief.prompt),
-        });
         reaction.task = Some(TaskStatus::InProgress);
         reaction.agent = Some(AgentStatus::Busy);
         self.enter(Phase::Working, None);
-        self.task_until = Some(now + brief.timeout);
+        self.task_until.get_or_insert(now + brief.timeout);
         self.watchdog.begin(now, &brief.watch);
         "waiting for the model".clone_into(&mut self.progress);
     }
@@ -227,6 +262,10 @@ impl Machine {
                 self.outcome.result.clone_from(&self.last_message);
                 verdict
             }
+            (Phase::Working, _) if self.is_refusal_to_resume(end.failure.as_ref()) => {
+                self.is_resume_refused = true;
+                return;
+            }
             (Phase::Working, _) => {
                 self.outcome.result = end.text.or_else(|| self.last_message.clone());
                 self.judge(brief, end.failure, end.structured_output)
@@ -237,6 +276,10 @@ impl Machine {
             }
         };
         self.close(verdict, brief, now, reaction);
+    }
+
+    fn is_refusal_to_resume(&self, failure: Option<&Failure>) -> bool {
+        self.beginning == Beginning::Resume && failure.is_some_and(|failure| claude_code::is_unknown_session(&failure.detail))
     }
 
     fn judge(&mut self, brief: &Brief, failure: Option<Failure>, structured_output: Option<Value>) -> Verdict {

@@ -75,6 +75,7 @@ pub async fn is_logged_in(settings: &Settings, executable: &Path) -> Result<bool
     let request = LaunchRequest {
         executable,
         session_id: Uuid::new_v4(),
+        resume: None,
         model: None,
         permission_mode: PermissionMode::Default,
         allowed_tools: &[],

@@ -28,7 +28,7 @@ impl Runner {
     pub(super) async fn start_task(self: Arc<Self>, task: Task, place: OwnedSemaphorePermit) {
         let id = task.id;
         match self.provision(&task).await {
-            Ok(Some((agent, process))) => Actor::new(self, task, agent, &process, place).run_new().await,
+            Ok(Some((agent, process))) => Box::pin(Actor::new(self, task, agent, &process, place).run_new()).await,
             Ok(None) => tracing::info!(task = %id, "the task was changed while its agent was being prepared"),
             Err(failure) => self.fail(&task, failure).await,
         }
@@ -109,6 +109,8 @@ impl Runner {
             project: task.project.clone(),
             prompt: task.description.clone(),
             output_schema: task.output_schema.clone(),
+            on_lost: task.on_lost,
+            max_recoveries: self.settings.runner.max_recoveries,
             watch: WatchLimits {
                 first_event: seconds(self.settings.runner.first_event_timeout_seconds),
                 stall: seconds(self.settings.runner.stall_timeout_seconds),

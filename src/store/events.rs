@@ -1,7 +1,7 @@
 //! Events: appending what was captured together with what follows from it, and reading it back.
 
 use super::{
-    Store, StoreError, TaskChange,
+    Process, Store, StoreError, TaskChange,
     db::{micros, on, text, uncancelled},
     json::JsonText,
     tasks::{TaskRow, change_sql},
@@ -46,6 +46,8 @@ pub struct Batch<'a> {
     pub run_id: RunId,
     /// Whether this is all the process will ever have written.
     pub process_ended: bool,
+    /// The process that takes over from it, with the session it uses.
+    pub next: Option<(&'a Process, Uuid)>,
     /// When the batch was captured.
     pub at: DateTime<Utc>,
 }
@@ -162,6 +164,10 @@ const UPDATE_RUN: &str = "UPDATE run SET progress = $2, latest_output = $3, outc
                           WHERE id = $1";
 const UPDATE_AGENT: &str = "UPDATE agent SET status = $2, generation = generation + 1, updated_at = $3 WHERE id = $1";
 
+const INSERT_NEXT: &str = "INSERT INTO process (id, agent_id, run_id, stdout_offset, state, started_at) \
+                           VALUES ($1, $2, $3, 0, $4, $5)";
+const UPDATE_SESSION: &str = "UPDATE agent SET session_id = $2 WHERE id = $1";
+
 /// A batch in the form the statements take it; owned, because the transaction outlives a dropped caller.
 struct Prepared {
     process_id: Uuid,
@@ -176,6 +182,7 @@ struct Prepared {
     agent_status: Option<AgentStatus>,
     task_id: Uuid,
     task: Option<(TaskChange, Option<JsonText>)>,
+    next: Option<(Uuid, JsonText, DateTime<Utc>, Uuid)>,
     at: DateTime<Utc>,
 }
 
@@ -205,6 +212,12 @@ impl Prepared {
             agent_id: batch.agent_id.uuid(),
             agent_status: batch.agent_status,
             task_id: batch.task_id.uuid(),
+            next: match batch.next {
+                Some((process, session)) => {
+                    Some((process.id.uuid(), JsonText::of(&process.state)?, micros(process.started_at), session))
+                }
+                None => None,
+            },
             task,
             at,
         })
@@ -244,6 +257,11 @@ impl Store {
                     }
                     if let Some(status) = b.agent_status {
                         sqlx::query(UPDATE_AGENT).bind(b.agent_id).bind(status.as_str()).bind(b.at).execute(&mut *t).await?;
+                    }
+                    if let Some((id, state, started_at, session)) = b.next {
+                        let insert = sqlx::query(INSERT_NEXT).bind(id).bind(b.agent_id).bind(b.run_id).bind(state);
+                        insert.bind(started_at).execute(&mut *t).await?;
+                        sqlx::query(UPDATE_SESSION).bind(b.agent_id).bind(session).execute(&mut *t).await?;
                     }
                     Some(match b.task {
                         Some((change, failure)) => {

@@ -65,6 +65,7 @@ pub(super) struct TaskRow {
     priority: i16,
     timeout_seconds: i64,
     budget_usd: Option<f64>,
+    on_lost: String,
     output_schema: Option<JsonText>,
     idempotency_key: Option<String>,
     request_hash: String,
@@ -94,6 +95,7 @@ impl TaskRow {
             priority: Priority::from_rank(self.priority).ok_or_else(|| StoreError::internal("a stored priority is unknown"))?,
             timeout_seconds: u32::try_from(self.timeout_seconds).map_err(StoreError::internal)?,
             budget_usd: self.budget_usd,
+            on_lost: word(&self.on_lost)?,
             output_schema: self.output_schema.as_ref().map(JsonText::parse).transpose()?,
             idempotency_key: self.idempotency_key,
             request_hash: self.request_hash,
@@ -150,10 +152,10 @@ impl Store {
     /// Stores a new task, unless its owner has one with the same idempotency key, also under concurrent calls.
     pub async fn insert_task(&self, task: &Task) -> Result<Inserted, StoreError> {
         const SQL: &str = "INSERT INTO task (id, owner, title, description, agent_type, project, model, priority, \
-                           timeout_seconds, budget_usd, output_schema, idempotency_key, request_hash, status, generation, \
+                           timeout_seconds, budget_usd, on_lost, output_schema, idempotency_key, request_hash, status, generation, \
                            cancel_requested, agent_id, run_id, failure, provenance, created_at, updated_at, started_at, \
                            ended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-                           $18, $19, $20, $21, $22, $23, $24) ON CONFLICT (owner, idempotency_key) DO NOTHING";
+                           $18, $19, $20, $21, $22, $23, $24, $25) ON CONFLICT (owner, idempotency_key) DO NOTHING";
         const EXISTING: &str = "SELECT * FROM task WHERE owner = $1 AND idempotency_key = $2";
         let output_schema = JsonText::of_option(task.output_schema.as_ref())?;
         let failure = JsonText::of_option(task.failure.as_ref())?;
@@ -168,6 +170,7 @@ impl Store {
             .bind(task.priority.rank())
             .bind(i64::from(task.timeout_seconds))
             .bind(task.budget_usd)
+            .bind(task.on_lost.as_str())
             .bind(output_schema)
             .bind(task.idempotency_key.as_deref().map(text))
             .bind(&task.request_hash)

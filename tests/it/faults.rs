@@ -31,7 +31,7 @@ async fn app(script: &str, settings: &[(&str, &str)]) -> (TestApp, tempfile::Tem
 /// Runs one task on the scripted agent to its end.
 async fn run(script: &str, settings: &[(&str, &str)]) -> (Value, Vec<Value>) {
     let (app, _dir) = app(script, settings).await;
-    let task = app.ended(&app.create(&json!({"text": "unused"}), json!({})).await).await;
+    let task = app.ended(&app.create(&json!({"text": "unused"}), json!({"on_lost": "fail"})).await).await;
     let events = app.events(&task).await;
     assert_no_hole(&events);
     assert_eq!(app.agent_processes(), Vec::<String>::new(), "something is left");
@@ -79,6 +79,16 @@ async fn is_killed_in_the_middle_of_its_turn() {
     let task = fails(&format!("{GREET}{SAY}kill -KILL $$\n"), &[], "agent_exited").await;
     assert!(task["failure"]["detail"].as_str().expect("words").contains("signal 9"), "{task}");
     assert_eq!(task["result"], "half done");
+}
+
+#[tokio::test]
+async fn is_killed_again_and_again() {
+    let (app, _dir) = app(&format!("{GREET}{SAY}kill -KILL $$\n"), &[("MAS_RUNNER__MAX_RECOVERIES", "2")]).await;
+    let task = app.ended(&app.create(&json!({"text": "unused"}), json!({"on_lost": "retry"})).await).await;
+    assert_eq!(task["failure"]["code"], "agent_exited", "{task}");
+    let events = app.events(&task).await;
+    assert_no_hole(&events);
+    assert_eq!(events.iter().filter(|event| event["data"]["state"] == "recovering").count(), 2, "{events:?}");
 }
 
 #[tokio::test]

@@ -81,20 +81,107 @@ async fn cli_what_ended_while_the_server_was_away_is_found_ended() {
 #[tokio::test]
 async fn cli_an_agent_that_vanished_without_a_record_fails_its_task_with_that_reason() {
     let mut app = TestApp::start().await;
-    let task = app.create(&json!({"hang": 600.0}), json!({})).await;
+    let task = app.create(&json!({"hang": 600.0}), json!({"on_lost": "fail"})).await;
     let events = app.events_until(&task, |event| event["data"]["state"] == "requesting").await;
-    let cli = pids(&events)[0].as_u64().expect("a pid");
+    reboot(&mut app, &events).await;
+    let ended = app.ended(&task).await;
+    assert_eq!(ended["failure"]["code"], "agent_lost", "{ended}");
+    assert_eq!(ended["failure"]["retryable"], true);
+    assert_no_hole(&app.events(&task).await);
+}
+
+/// Ends server, shim and CLI alike, and starts the server again.
+async fn reboot(app: &mut TestApp, events: &[Value]) {
+    let cli = pids(events).last().and_then(|pid| pid.as_u64()).expect("a pid");
     app.kill();
-    // A reboot takes shim and CLI alike.
     for pid in shim_of(cli).into_iter().chain([cli]) {
         let _ = rustix::process::kill_process(pid_of(pid), rustix::process::Signal::KILL);
     }
     crate::support::until("the agent is gone", || app.agent_processes().is_empty()).await;
     app.launch();
+}
+
+fn states(events: &[Value]) -> Vec<&str> {
+    let processes = events.iter().filter(|event| event["kind"] == "process");
+    processes.map(|event| event["data"]["state"].as_str().expect("a state")).collect()
+}
+
+#[tokio::test]
+async fn cli_after_a_reboot_the_interrupted_turn_is_resumed_in_its_session() {
+    let mut app = TestApp::start().await;
+    // The first step's tool result is in the session; the second step is cut off.
+    let plan = json!({"steps": [
+        {"text": "First I look.", "tool_use": {"name": "Bash", "input": {"command": "echo once >> ran.txt; ls"}}},
+        {"text": "a b c d e f g h i j k l m n o p q r s t", "delay_ms": 100},
+    ]});
+    let task = app.create(&plan, json!({})).await;
+    let events = app.events_until(&task, |event| event["kind"] == "delta" && event["data"]["text"] == "c ").await;
+    reboot(&mut app, &events).await;
     let ended = app.ended(&task).await;
-    assert_eq!(ended["failure"]["code"], "agent_lost", "{ended}");
-    assert_eq!(ended["failure"]["retryable"], true);
-    assert_no_hole(&app.events(&task).await);
+    assert_eq!(
+        (&ended["status"], &ended["result"]),
+        (&json!("complete"), &json!("a b c d e f g h i j k l m n o p q r s t")),
+        "{ended}"
+    );
+    let events = app.events(&task).await;
+    assert_no_hole(&events);
+    assert_eq!(states(&events), ["started", "ready", "lost", "started", "ready", "exited"], "{events:?}");
+    let tools = events.iter().filter(|event| event["kind"] == "tool_result").count();
+    assert_eq!(tools, 1, "what was done before is not done again: {events:?}");
+    assert_eq!(app.agent_processes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn cli_a_resumed_turn_still_owes_its_structured_answer() {
+    let mut app = TestApp::start().await;
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+    let plan = json!({"steps": [
+        {"text": "slowly now please wait for it a b c d e f", "delay_ms": 100, "tool_use": {"name": "StructuredOutput", "input": {"n": 5}}},
+    ]});
+    let task = app.create(&plan, json!({"output_schema": schema})).await;
+    let events = app.events_until(&task, |event| event["kind"] == "delta").await;
+    reboot(&mut app, &events).await;
+    let ended = app.ended(&task).await;
+    assert_eq!((&ended["status"], &ended["structured_output"]), (&json!("complete"), &json!({"n": 5})), "{ended}");
+}
+
+#[tokio::test]
+async fn cli_the_policy_retry_starts_again_in_the_same_workspace() {
+    let mut app = TestApp::start().await;
+    let plan = json!({"text": "a b c d e f g h i j k l m n", "delay_ms": 100});
+    let task = app.create(&plan, json!({"on_lost": "retry"})).await;
+    let events = app.events_until(&task, |event| event["kind"] == "delta").await;
+    reboot(&mut app, &events).await;
+    let ended = app.ended(&task).await;
+    assert_eq!((&ended["status"], &ended["result"]), (&json!("complete"), &json!("a b c d e f g h i j k l m n")), "{ended}");
+    let events = app.events(&task).await;
+    assert_no_hole(&events);
+    assert_eq!(states(&events), ["started", "ready", "lost", "started", "ready", "exited"]);
+}
+
+#[tokio::test]
+async fn cli_killed_in_any_phase_the_cli_comes_back_and_finishes() {
+    type Reached = fn(&Value) -> bool;
+    let app = TestApp::start().await;
+    let plan = json!({"steps": [
+        {"text": "one two three four five", "delay_ms": 100, "tool_use": {"name": "Bash", "input": {"command": "sleep 1; ls"}}},
+        {"text": "The end."},
+    ]});
+    let phases: [(&str, Reached); 3] = [
+        ("starting", |event| event["data"]["state"] == "started"),
+        ("streaming", |event| event["kind"] == "delta"),
+        ("tool running", |event| event["kind"] == "tool_call"),
+    ];
+    for (phase, reached) in phases {
+        let task = app.create(&plan, json!({})).await;
+        let events = app.events_until(&task, reached).await;
+        let cli = pids(&events)[0].as_u64().expect("a pid");
+        let _ = rustix::process::kill_process(pid_of(cli), rustix::process::Signal::KILL);
+        let ended = app.ended(&task).await;
+        assert_eq!((&ended["status"], &ended["result"]), (&json!("complete"), &json!("The end.")), "{phase}: {ended}");
+        assert_no_hole(&app.events(&task).await);
+    }
+    assert_eq!(app.agent_processes(), Vec::<String>::new());
 }
 
 fn pid_of(pid: u64) -> rustix::process::Pid {

@@ -24,7 +24,7 @@ pub fn initialize(id: String, role: &str, schema: Option<&Value>) -> Outgoing {
     control(id, &request)
 }
 
-fn without_format(schema: &Value) -> Value {
+pub(super) fn without_format(schema: &Value) -> Value {
     match schema {
         Value::Object(members) => members
             .iter()

@@ -13,7 +13,7 @@ use crate::{
         id::TaskId,
         key::Principal,
         limits::{BUDGET_USD, DESCRIPTION_CHARS, IDEMPOTENCY_KEY_CHARS, TIMEOUT_SECONDS, TITLE_CHARS},
-        task::{Priority, Task, TaskStatus},
+        task::{OnLost, Priority, Task, TaskStatus},
     },
 };
 use serde::{Deserialize, Deserializer};
@@ -53,6 +53,9 @@ pub struct CreateTask {
     /// US dollars the agent may spend, more than 0 and at most 1000.
     #[schema(nullable = false, exclusive_minimum = 0, maximum = 1000)]
     pub budget_usd: Option<f64>,
+    /// What to do when the agent's process is lost, as in a reboot. Left out: resume.
+    #[schema(nullable = false)]
+    pub on_lost: Option<OnLost>,
     /// JSON Schema (root type `object`, at most 20 kB) of a structured answer.
     #[schema(value_type = Option<Object>, nullable = false)]
     pub output_schema: Option<Value>,
@@ -185,6 +188,7 @@ impl CreateTask {
             priority: self.priority.unwrap_or(Priority::Normal),
             timeout_seconds: timeout.unwrap_or(settings.task_timeout_seconds),
             budget_usd: self.budget_usd,
+            on_lost: self.on_lost.unwrap_or(OnLost::Resume),
             output_schema: self.output_schema,
             idempotency_key: self.idempotency_key,
             request_hash,
@@ -234,6 +238,7 @@ fn request_hash(request: &CreateTask) -> String {
         request.priority,
         request.timeout_seconds,
         request.budget_usd,
+        request.on_lost,
         request.output_schema,
     ]);
     crate::app::keys::hexadecimal(&Sha256::digest(asked.to_string()))

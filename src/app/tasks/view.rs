@@ -6,7 +6,7 @@ use crate::{
         agent::AgentType,
         id::{AgentId, TaskId},
         run::{Changes, Failure, FailureCode, Provenance, Run, Usage},
-        task::{Priority, Task, TaskStatus},
+        task::{OnLost, Priority, Task, TaskStatus},
     },
 };
 use chrono::{DateTime, Utc};
@@ -18,7 +18,7 @@ const EXCERPT_CHARS: usize = 200;
 
 /// A task with everything that came of it so far.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"id": "task_0193f2a87c3e7d10b5a1c2d3e4f50617", "title": "Add a health check", "description": "Add GET /health to the server in src/main.rs and a test for it.", "agent_type": "coder", "project": "default", "priority": "normal", "status": "in_progress", "progress": "running Bash", "timeout_seconds": 3600, "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:04Z", "next_step": "The task is still running. Call get_task with wait_seconds=40 again."}))]
+#[schema(example = json!({"id": "task_0193f2a87c3e7d10b5a1c2d3e4f50617", "title": "Add a health check", "description": "Add GET /health to the server in src/main.rs and a test for it.", "agent_type": "coder", "project": "default", "priority": "normal", "status": "in_progress", "progress": "running Bash", "timeout_seconds": 3600, "on_lost": "resume", "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:04Z", "next_step": "The task is still running. Call get_task with wait_seconds=40 again."}))]
 pub struct TaskResource {
     /// The task's id.
     pub id: TaskId,
@@ -80,6 +80,8 @@ pub struct TaskResource {
     pub agent_id: Option<AgentId>,
     /// Seconds the agent may work.
     pub timeout_seconds: u32,
+    /// What happens when the agent's process is lost.
+    pub on_lost: OnLost,
     /// US dollars the agent may spend.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -142,6 +144,7 @@ impl TaskResource {
             changes: outcome.changes,
             agent_id: task.agent_id,
             timeout_seconds: task.timeout_seconds,
+            on_lost: task.on_lost,
             budget_usd: task.budget_usd,
             cancel_requested: task.cancel_requested,
             provenance: task.provenance,

@@ -2,12 +2,12 @@
 
 use super::{Actor, until};
 use crate::{
-    adapter::{LaunchRequest, Outgoing, claude_code},
+    adapter::{LaunchRequest, Outgoing, Resume, claude_code},
     bus::Topic,
     model::{agent::Backend, event::EventKind, project::PermissionMode},
     process::{self, ExitReason, ExitRecord, Launched, Liveness, Spec, Started},
     runner::{
-        machine::{Input, Machine, Reaction},
+        machine::{Beginning, Input, Machine, Reaction},
         preflight::find_cli,
     },
 };
@@ -37,8 +37,7 @@ impl Actor {
                 place = self.runner.starting.clone().acquire_owned() => self.starting = place.ok(),
             }
         }
-        // The wait for a place does not count.
-        self.machine = Machine::new(Utc::now(), self.brief.ready_timeout, 1);
+        self.machine.start_clock(&self.brief, Utc::now());
         match self.launch().await {
             Ok(started) => self.begin(Some(&started)).await,
             Err(exit) => self.finish(&exit, None).await,
@@ -58,7 +57,7 @@ impl Actor {
             Ok(Some(machine)) => {
                 self.machine = machine;
                 self.machine.reread(Utc::now());
-                true
+                self.machine.is_launched
             }
             Ok(None) => false,
             Err(error) => {
@@ -153,6 +152,8 @@ impl Actor {
         let request = LaunchRequest {
             executable: &executable,
             session_id: self.agent.session_id,
+            resume: (self.machine.beginning == Beginning::Resume)
+                .then(|| Resume { role: self.task.agent_type.role(), schema: self.task.output_schema.as_ref() }),
             model: self
                 .task
                 .model

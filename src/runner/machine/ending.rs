@@ -22,7 +22,14 @@ impl Machine {
         self.end_by(Effect::Kill, verdict, brief, now, reaction);
     }
 
-    pub(super) fn exited(&mut self, exit: &ExitRecord, partial_tail: Option<&str>, stderr: &str, reaction: &mut Reaction) {
+    pub(super) fn exited(
+        &mut self,
+        brief: &Brief,
+        exit: &ExitRecord,
+        partial_tail: Option<&str>,
+        stderr: &str,
+        reaction: &mut Reaction,
+    ) {
         if let Some(line) = partial_tail.filter(|line| !line.is_empty()) {
             reaction.events.push(EventKind::Raw { line: line.to_owned() });
         }
@@ -33,6 +40,13 @@ impl Machine {
             signal: exit.signal,
             reason: Some(exit.reason.as_str().to_owned()),
         });
+        // Ended from outside, not by itself and not by us.
+        let is_crash = exit.reason == ExitReason::Exited && exit.signal.is_some();
+        if (is_crash || self.is_resume_refused)
+            && let Some(beginning) = self.recovery(brief)
+        {
+            return self.hand_over(brief, beginning, reaction);
+        }
         let verdict = self.verdict.take().unwrap_or_else(|| {
             self.outcome.result.clone_from(&self.last_message);
             Verdict::Failed(self.exit_failure(exit, stderr))
@@ -77,8 +91,11 @@ impl Machine {
         }
     }
 
-    pub(super) fn vanished(&mut self, reaction: &mut Reaction) {
+    pub(super) fn vanished(&mut self, brief: &Brief, reaction: &mut Reaction) {
         reaction.events.push(process("lost"));
+        if let Some(beginning) = self.recovery(brief) {
+            return self.hand_over(brief, beginning, reaction);
+        }
         let verdict = self.verdict.take().unwrap_or_else(|| {
             self.outcome.result.clone_from(&self.last_message);
             let detail = "the agent's process vanished without a record, as in a reboot; what it wrote until then is kept. Create the task again.";

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    model::agent::AgentType,
+    model::{agent::AgentType, task::OnLost},
     process::{ExitReason, ExitRecord},
 };
 use serde_json::json;
@@ -29,6 +29,8 @@ impl Stage {
             project: "shop".into(),
             prompt: "build it".into(),
             output_schema,
+            on_lost: OnLost::Fail,
+            max_recoveries: 2,
             watch: WatchLimits {
                 first_event: TimeDelta::seconds(20),
                 stall: TimeDelta::seconds(30),

@@ -1,13 +1,13 @@
 //! The vocabulary of the machine: what it is told, what it answers.
 
-use super::WatchLimits;
+use super::{Beginning, WatchLimits};
 use crate::{
     adapter::Outgoing,
     model::{
         agent::{AgentStatus, AgentType, Backend},
         event::EventKind,
         run::{Failure, FailureCode},
-        task::TaskStatus,
+        task::{OnLost, TaskStatus},
     },
     process::ExitRecord,
 };
@@ -23,6 +23,8 @@ pub(in crate::runner) struct Brief {
     pub(in crate::runner) project: String,
     pub(in crate::runner) prompt: String,
     pub(in crate::runner) output_schema: Option<Value>,
+    pub(in crate::runner) on_lost: OnLost,
+    pub(in crate::runner) max_recoveries: u32,
     pub(in crate::runner) watch: WatchLimits,
     pub(in crate::runner) timeout: TimeDelta,
     pub(in crate::runner) ready_timeout: TimeDelta,
@@ -112,6 +114,8 @@ pub(in crate::runner) struct Reaction {
     pub(in crate::runner) effects: Vec<Effect>,
     pub(in crate::runner) task: Option<TaskStatus>,
     pub(in crate::runner) agent: Option<AgentStatus>,
+    /// Another process takes over.
+    pub(in crate::runner) next: Option<Beginning>,
 }
 
 impl Reaction {
@@ -122,5 +126,6 @@ impl Reaction {
         self.effects.extend(later.effects);
         self.task = later.task.or(self.task);
         self.agent = later.agent.or(self.agent);
+        self.next = later.next.or(self.next);
     }
 }

@@ -59,6 +59,7 @@ fn batch<'a>(p: &Provision, offsets: (i64, i64), state: &'a Value, events: &'a [
         agent_id: p.agent.id,
         run_id: p.run.id,
         process_ended: false,
+        next: None,
         at: now(),
     }
 }
@@ -101,6 +102,7 @@ async fn a_batch_changes_everything_at_once_and_only_once() {
         run: Some(RunUpdate { progress: "", latest_output: "", outcome: &outcome, ended: true }),
         task: Some(failed),
         process_ended: true,
+        next: None,
         ..batch(&p, (900, 1000), &Value::Null, &end)
     };
     let Appended::Done { task: Some(task) } = store.append(&last).await.expect("appended") else { panic!("no task") };

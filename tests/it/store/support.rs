@@ -98,6 +98,7 @@ pub(crate) fn task(owner: &str) -> Task {
         priority: Priority::Normal,
         timeout_seconds: 60,
         budget_usd: None,
+        on_lost: mas_gateway::model::task::OnLost::Resume,
         output_schema: None,
         idempotency_key: None,
         request_hash: String::new(),

@@ -1,0 +1,64 @@
+//! From a lost process to the one that takes over, as one step in the store.
+
+use super::Actor;
+use crate::{
+    model::id::ProcessId,
+    process::ProcessDir,
+    runner::machine::{Beginning, Machine},
+    store::Process,
+};
+use chrono::{DateTime, Utc};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Pause before the first take-over; doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The process that takes over, on its way into the store.
+pub(in crate::runner) struct Next {
+    pub(in crate::runner) process: Process,
+    pub(in crate::runner) session_id: Uuid,
+    machine: Machine,
+}
+
+impl Actor {
+    /// Prepares what is stored about the process that takes over.
+    pub(in crate::runner) fn next_process(&self, beginning: Beginning, now: DateTime<Utc>) -> serde_json::Result<Next> {
+        let machine = self.machine.successor(&self.brief, beginning, now);
+        let process = Process {
+            id: ProcessId::generate(),
+            agent_id: self.agent.id,
+            run_id: self.run_id,
+            offset: 0,
+            state: serde_json::to_value(&machine)?,
+            started_at: now,
+            ended_at: None,
+        };
+        let session_id = match beginning {
+            // The CLI refuses an id it has seen before.
+            Beginning::Fresh => Uuid::new_v4(),
+            Beginning::Resume => self.agent.session_id,
+        };
+        Ok(Next { process, session_id, machine })
+    }
+
+    /// Becomes the actor of the process that takes over, once that is stored.
+    pub(in crate::runner) fn adopt(&mut self, next: Next) {
+        self.dir = ProcessDir::new(&self.runner.settings.data.processes(), next.process.id);
+        self.process_id = next.process.id;
+        self.agent.session_id = next.session_id;
+        self.machine = next.machine;
+        self.offset = 0;
+        self.input = None;
+    }
+
+    /// Starts the process that takes over, after a pause that grows with each.
+    pub(super) async fn run_next(self) {
+        let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.machine.recoveries().saturating_sub(1)).min(64);
+        tracing::warn!(agent = %self.agent.id, ?pause, "the agent's process was lost; another takes over");
+        tokio::select! {
+            () = self.runner.stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => Box::pin(self.run_new()).await,
+        }
+    }
+}
