@@ -2,6 +2,7 @@
 //! The only reader of the process environment.
 
 mod data_dir;
+mod validate;
 
 pub use data_dir::DataDir;
 
@@ -20,7 +21,7 @@ pub const DEFAULT_PROJECT: &str = "default";
 pub enum ConfigError {
     /// A file could not be read, or a value has the wrong type or name.
     #[error("configuration: {0}")]
-    Load(#[from] config::ConfigError),
+    Load(String),
     /// A value is of the right type but makes no sense.
     #[error("configuration: {setting}: {problem}")]
     Invalid {
@@ -29,6 +30,13 @@ pub enum ConfigError {
         /// What is wrong and what to do.
         problem: String,
     },
+}
+
+impl From<config::ConfigError> for ConfigError {
+    fn from(error: config::ConfigError) -> Self {
+        // The source says the same again.
+        Self::Load(error.to_string())
+    }
 }
 
 fn invalid(setting: &str, problem: impl Into<String>) -> ConfigError {
@@ -269,54 +277,6 @@ impl Config {
         Ok(())
     }
 
-    fn validate(&self) -> Result<(), ConfigError> {
-        let positive = [
-            ("server.body_limit_bytes", self.server.body_limit_bytes as u64),
-            ("server.request_timeout_seconds", self.server.request_timeout_seconds),
-            ("limits.requests_per_minute", self.limits.requests_per_minute.into()),
-            ("limits.failed_auth_per_minute", self.limits.failed_auth_per_minute.into()),
-            ("runner.max_live_agents", self.runner.max_live_agents as u64),
-            ("runner.ready_timeout_seconds", self.runner.ready_timeout_seconds),
-            ("runner.first_event_timeout_seconds", self.runner.first_event_timeout_seconds),
-            ("runner.stall_timeout_seconds", self.runner.stall_timeout_seconds),
-            ("runner.task_timeout_seconds", self.runner.task_timeout_seconds.into()),
-            ("runner.max_output_bytes", self.runner.max_output_bytes),
-        ];
-        if let Some((setting, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(invalid(setting, "must be greater than 0"));
-        }
-        if self.claude_code.command.is_empty() {
-            return Err(invalid("claude_code.command", "is empty; name the Claude Code executable"));
-        }
-        if !self.store.url.is_empty()
-            && !self.store.url.starts_with("postgres://")
-            && !self.store.url.starts_with("postgresql://")
-        {
-            return Err(invalid("store.url", "must be empty (SQLite in the data directory) or start with postgres://"));
-        }
-        if let Some(key) = &self.bootstrap_key
-            && (key.len() < 8 || !key.bytes().all(|byte| byte.is_ascii_graphic()))
-        {
-            return Err(invalid("MAS_BOOTSTRAP_KEY", "needs at least 8 printable ASCII characters without spaces"));
-        }
-        for (name, project) in &self.projects {
-            let setting = format!("projects.{name}.path");
-            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
-                return Err(invalid(&setting, "a project's name has letters, digits, `-` and `_` only"));
-            }
-            if !project.path.is_absolute() {
-                return Err(invalid(&setting, format!("`{}` is not an absolute path", project.path.display())));
-            }
-            if !project.path.is_dir() {
-                return Err(invalid(
-                    &setting,
-                    format!("`{}` is not a directory; create it or correct the path", project.path.display()),
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// All projects, `default` included.
     pub fn projects(&self) -> BTreeMap<String, Project> {
         let scratch = ProjectSettings {
@@ -365,10 +325,18 @@ fn hide_password(url: &str) -> String {
     match rest.rsplit_once('@') {
         Some((credentials, host)) => {
             let user = credentials.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:***@{host}")
+            format!("{scheme}://{user}:***@{}", hide_parameters(host))
         }
-        None => url.to_owned(),
+        None => format!("{scheme}://{}", hide_parameters(rest)),
     }
+}
+
+/// Connection parameters may be secrets too; none of their values has to be seen.
+fn hide_parameters(rest: &str) -> String {
+    let Some((before, parameters)) = rest.split_once('?') else { return rest.to_owned() };
+    let names: Vec<String> =
+        parameters.split('&').map(|pair| format!("{}=***", pair.split('=').next().unwrap_or_default())).collect();
+    format!("{before}?{}", names.join("&"))
 }
 
 #[cfg(test)]

@@ -18,11 +18,12 @@ mod workspace;
 use crate::{
     bus::{Bus, Topic},
     config,
-    model::project::Project,
+    model::{id::TaskId, project::Project},
     process::{Launcher, Watcher},
     store::Store,
 };
 use chrono::{TimeDelta, Utc};
+use futures::FutureExt;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -108,6 +109,16 @@ impl Runner {
         self.actors.wait().await;
     }
 
+    /// Runs an actor. One that panics takes its own task along, nothing else.
+    fn supervise(self: &Arc<Self>, task: TaskId, actor: impl Future<Output = ()> + Send + 'static) {
+        let runner = self.clone();
+        self.actors.spawn(async move {
+            if std::panic::AssertUnwindSafe(actor).catch_unwind().await.is_err() {
+                runner.give_up(task).await;
+            }
+        });
+    }
+
     /// Claims one task and gives it to an actor. `false`: there was none.
     async fn claim(self: &Arc<Self>) -> bool {
         let place = tokio::select! {
@@ -119,8 +130,8 @@ impl Runner {
         match self.store.claim_task(Utc::now()).await {
             Ok(Some(task)) => {
                 self.bus.notify(Topic::Task(task.id));
-                let runner = self.clone();
-                self.actors.spawn(async move { runner.start_task(task, place).await });
+                let id = task.id;
+                self.supervise(id, Box::pin(self.clone().start_task(task, place)));
                 true
             }
             Ok(None) => false,

@@ -22,7 +22,12 @@ pub(super) async fn guard(State(state): State<ApiState>, mut request: Request, n
         Err(AppError::InvalidKey) => {
             return match state.failures.check(&client(address(&request))) {
                 Ok(_) => Problem::from(AppError::InvalidKey).into_response(),
-                Err(wait) => Problem::too_many(wait, "too many requests without a valid key from this address").into_response(),
+                Err(wait) => {
+                    let problem = Problem::too_many(wait, "too many requests without a valid key from this address");
+                    let mut response = problem.into_response();
+                    state.failures.exhausted(wait).describe(&mut response);
+                    response
+                }
             };
         }
         Err(error) => return Problem::from(error).into_response(),

@@ -83,7 +83,7 @@ impl Problem {
 
     /// What a layer or the router itself meant by a bare status.
     fn of_status(status: StatusCode, method: &Method, path: &str, allow: Option<&HeaderValue>) -> Self {
-        let allowed = allow.and_then(|value| value.to_str().ok()).unwrap_or("other methods");
+        let allowed = allow.and_then(|value| value.to_str().ok()).unwrap_or("what the header Allow says");
         let (code, detail) = match status {
             StatusCode::NOT_FOUND => ("not_found", format!("there is nothing at {path}; /openapi.json lists every path")),
             StatusCode::METHOD_NOT_ALLOWED => {

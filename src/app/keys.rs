@@ -27,20 +27,6 @@ pub struct NewKey {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// What [`App::ensure_admin_key`] found or did.
-#[derive(Clone, PartialEq, Eq)]
-pub enum AdminKey {
-    /// There are keys already.
-    AlreadyThere,
-    /// The first key was made; this is the only time its secret is known.
-    Created {
-        /// The secret.
-        secret: String,
-    },
-    /// The secret given in the environment works from now on.
-    FromEnvironment,
-}
-
 impl App {
     /// Makes a key; the secret is returned here and never again.
     pub async fn create_key(&self, new: NewKey) -> Result<(ApiKey, String), AppError> {
@@ -72,24 +58,21 @@ impl App {
         if known { Ok(()) } else { Err(AppError::NotFound(format!("there is no key {id}; `mas key list` shows all"))) }
     }
 
-    /// Sees to it that somebody can get in: takes the secret of the environment when it is not known yet, else
-    /// makes one key when there is none at all. A revoked key is known and stays revoked.
-    pub async fn ensure_admin_key(&self, bootstrap: Option<&str>) -> Result<AdminKey, AppError> {
-        let admin =
-            |name: &str| NewKey { user: ADMIN_USER.into(), name: name.into(), scopes: vec![Scope::Admin], expires_at: None };
-        if let Some(secret) = bootstrap {
-            let hash = hash(secret);
-            if self.store.find_key(&prefix(&hash)).await?.is_some_and(|(_, stored)| stored == hash) {
-                return Ok(AdminKey::AlreadyThere);
-            }
-            self.insert_key(admin("MAS_BOOTSTRAP_KEY"), secret).await?;
-            return Ok(AdminKey::FromEnvironment);
+    /// Whether somebody holds a valid key with the scope `admin`.
+    pub async fn has_admin_key(&self) -> Result<bool, AppError> {
+        let now = Utc::now();
+        Ok(self.list_keys().await?.iter().any(|key| key.scopes.contains(&Scope::Admin) && key.is_valid_at(now)))
+    }
+
+    /// Makes `secret` an admin key, unless it is known already; a revoked key is known and stays revoked. Says whether
+    /// it is new.
+    pub async fn adopt_admin_key(&self, name: &str, secret: &str) -> Result<bool, AppError> {
+        let hash = hash(secret);
+        if self.store.find_key(&prefix(&hash)).await?.is_some_and(|(_, stored)| stored == hash) {
+            return Ok(false);
         }
-        if self.store.count_keys().await? > 0 {
-            return Ok(AdminKey::AlreadyThere);
-        }
-        let (_, secret) = self.create_key(admin("first start")).await?;
-        Ok(AdminKey::Created { secret })
+        let new = NewKey { user: ADMIN_USER.into(), name: name.into(), scopes: vec![Scope::Admin], expires_at: None };
+        self.insert_key(new, secret).await.map(|_| true)
     }
 
     /// Who `secret` stands for. Unknown, expired and revoked keys fail alike, after the same work.
@@ -123,7 +106,8 @@ impl App {
     }
 }
 
-fn new_secret() -> Result<String, AppError> {
+/// A secret for a new key: `mas_` and 256 random bits.
+pub fn new_secret() -> Result<String, AppError> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|error| AppError::Internal(format!("no random bytes: {error}")))?;
     Ok(format!("mas_{}", hexadecimal(&bytes)))
@@ -178,22 +162,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_start_makes_one_admin_key() {
+    async fn an_adopted_key_is_an_admins_and_stays_revoked() {
         let test = TestApp::start().await;
-        let AdminKey::Created { secret } = test.app.ensure_admin_key(None).await.expect("made") else { panic!("no key made") };
-        assert!(test.app.authenticate(&secret).await.expect("opens").is_admin());
-        assert!(test.app.ensure_admin_key(None).await.expect("checked") == AdminKey::AlreadyThere);
-    }
-
-    #[tokio::test]
-    async fn a_key_of_the_environment_works_and_stays_revoked() {
-        let test = TestApp::start().await;
-        let given = Some("mas_from_environment");
-        assert!(test.app.ensure_admin_key(given).await.expect("made") == AdminKey::FromEnvironment);
-        assert!(test.app.ensure_admin_key(given).await.expect("checked") == AdminKey::AlreadyThere);
-        let key = test.app.authenticate("mas_from_environment").await.expect("opens").key_id;
-        test.app.revoke_key(key).await.expect("revoked");
-        assert!(test.app.ensure_admin_key(given).await.expect("checked") == AdminKey::AlreadyThere);
+        let reader = NewKey { user: "ann".into(), name: "x".into(), scopes: vec![Scope::Read], expires_at: None };
+        test.app.create_key(reader).await.expect("made");
+        assert!(!test.app.has_admin_key().await.expect("asked"), "a reader's key does not count");
+        assert!(test.app.adopt_admin_key("start", "mas_from_environment").await.expect("made"));
+        assert!(test.app.has_admin_key().await.expect("asked"));
+        assert!(!test.app.adopt_admin_key("start", "mas_from_environment").await.expect("known"));
+        let principal = test.app.authenticate("mas_from_environment").await.expect("opens");
+        assert!(principal.is_admin());
+        test.app.revoke_key(principal.key_id).await.expect("revoked");
+        assert!(!test.app.adopt_admin_key("start", "mas_from_environment").await.expect("known"));
         assert!(test.app.authenticate("mas_from_environment").await.is_err());
+        assert!(!test.app.has_admin_key().await.expect("asked"));
     }
 }

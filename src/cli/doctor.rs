@@ -21,6 +21,8 @@ enum Finding {
 use Finding::{Bad, Good, Note};
 
 pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    // The CLI would make it readable for all.
+    let _ = super::serve::make_data_dir(config);
     let findings = runtime()?.block_on(examine(config));
     let mut healthy = true;
     for (subject, finding) in findings {
@@ -91,6 +93,9 @@ fn data_dir(config: &Config) -> Finding {
     let dir = &config.server.data_dir;
     // The nearest directory that exists decides whether the rest can be made.
     let existing = dir.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    if !existing.is_dir() {
+        return Bad(format!("{} is not a directory; choose another with --data-dir", existing.display()));
+    }
     match rustix::fs::access(existing, rustix::fs::Access::WRITE_OK) {
         Ok(()) => Good(dir.display().to_string()),
         Err(error) => Bad(format!("{}: {error}; choose another with --data-dir", existing.display())),

@@ -31,7 +31,7 @@ pub(super) enum KeyCommand {
         #[arg(long, value_delimiter = ',', default_value = "read,operate")]
         scopes: Vec<Scope>,
         /// Days until it stops working (default: never)
-        #[arg(long, value_name = "DAYS")]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
         expires_in_days: Option<u32>,
     },
     /// List keys, without secrets

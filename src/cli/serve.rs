@@ -3,7 +3,7 @@
 use super::model;
 use crate::{
     api,
-    app::{App, AppSettings, keys::AdminKey},
+    app::{App, AppSettings, keys::new_secret},
     bus::Bus,
     config::{Config, DataDir},
     model::run::Provenance,
@@ -18,7 +18,8 @@ use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{ErrorKind, Write},
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::Path,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -32,6 +33,8 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let data = DataDir(config.server.data_dir.clone());
     // Held until the process ends, however it ends.
     let _owner = own(&data)?;
+    // Of an earlier server; whoever waits for it wants the new one.
+    let _ = std::fs::remove_file(data.address());
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config, &data))?;
@@ -83,7 +86,7 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
         outcome = server => outcome.context("the HTTP server failed")?,
         () = deadline => tracing::warn!("connections were still open at the end of server.shutdown_seconds"),
     }
-    let grace = Duration::from_secs(config.server.shutdown_seconds + config.runner.exit_timeout_seconds);
+    let grace = Duration::from_secs(config.server.shutdown_seconds.saturating_add(config.runner.exit_timeout_seconds));
     if tokio::time::timeout(grace, runner).await.is_err() {
         tracing::warn!("agents were still being ended at the end of the shutdown time");
     }
@@ -91,6 +94,7 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
         model::stop(data).await;
     }
     store.close().await;
+    let _ = std::fs::remove_file(data.address());
     tracing::info!("stopped");
     Ok(())
 }
@@ -113,7 +117,10 @@ pub(super) fn make_data_dir(config: &Config) -> anyhow::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .with_context(|| format!("server.data_dir: cannot make {}", dir.display()))
+        .with_context(|| format!("server.data_dir: cannot make {}", dir.display()))?;
+    // One that was there before may be open to others.
+    std::fs::set_permissions(dir, PermissionsExt::from_mode(0o700))
+        .with_context(|| format!("server.data_dir: {} cannot be kept from other users", dir.display()))
 }
 
 fn own(data: &DataDir) -> anyhow::Result<File> {
@@ -154,21 +161,32 @@ fn api_settings(config: &Config) -> api::ApiSettings {
 }
 
 async fn admin_key(app: &App, config: &Config, data: &DataDir) -> anyhow::Result<()> {
-    match app.ensure_admin_key(config.bootstrap_key.as_deref()).await.context("cannot make the first admin key")? {
-        AdminKey::AlreadyThere => {}
-        AdminKey::FromEnvironment => tracing::info!("MAS_BOOTSTRAP_KEY is the admin key"),
-        AdminKey::Created { secret } => {
-            let path = data.admin_key();
-            OpenOptions::new()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o600)
-                .open(&path)
-                .and_then(|mut file| writeln!(file, "{secret}"))
-                .with_context(|| format!("cannot write the first admin key to {}", path.display()))?;
-            tracing::info!(path = %path.display(), "made the first admin key; it stands in this file only");
+    if let Some(secret) = &config.bootstrap_key {
+        let had_one = app.has_admin_key().await?;
+        if app.adopt_admin_key("MAS_BOOTSTRAP_KEY", secret).await? {
+            tracing::info!("MAS_BOOTSTRAP_KEY is an admin key");
+            if had_one {
+                tracing::warn!("earlier admin keys stay valid; `mas key list` shows them, `mas key revoke` ends them");
+            }
         }
+    } else if !app.has_admin_key().await? {
+        // Written before it is worth anything, so that a key that works is never lost.
+        let secret = new_secret()?;
+        let path = data.admin_key();
+        write_private(&path, &format!("{secret}\n"))
+            .with_context(|| format!("cannot write the first admin key to {}", path.display()))?;
+        app.adopt_admin_key("first start", &secret).await?;
+        tracing::info!(path = %path.display(), "made the first admin key; it stands in this file only");
     }
     Ok(())
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let _ = std::fs::remove_file(&new);
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(new, path)
 }

@@ -44,6 +44,8 @@ fn environment_overrides_and_unknown_settings_are_refused() {
 fn a_bad_value_is_named() {
     for (name, value, setting) in [
         ("MAS_LIMITS__REQUESTS_PER_MINUTE", "0", "limits.requests_per_minute"),
+        ("MAS_RUNNER__READY_TIMEOUT_SECONDS", "9999999999999", "runner.ready_timeout_seconds"),
+        ("MAS_RUNNER__MAX_LIVE_AGENTS", "18446744073709551615", "runner.max_live_agents"),
         ("MAS_STORE__URL", "mysql://x", "store.url"),
         ("MAS_PROJECTS__SHOP__PATH", "relative", "projects.shop.path"),
         ("MAS_SERVER__BIND", "nonsense", "server.bind"),
@@ -58,6 +60,8 @@ fn printed_settings_hide_the_database_password() {
     let config = load(&[("HOME", "/h"), ("MAS_STORE__URL", "postgres://mas:hunter2@db/mas")]).expect("valid");
     let printed = config.to_toml().expect("serialises");
     assert!(printed.contains("postgres://mas:***@db/mas") && !printed.contains("hunter2"), "{printed}");
+    let config = load(&[("HOME", "/h"), ("MAS_STORE__URL", "postgres://db/mas?user=mas&password=hunter3")]).expect("valid");
+    assert!(!config.to_toml().expect("serialises").contains("hunter3"));
 }
 
 #[test]

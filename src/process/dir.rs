@@ -251,6 +251,15 @@ impl ProcessDir {
         Ok(String::from_utf8_lossy(&bytes[..complete]).split_terminator('\n').map(str::to_owned).collect())
     }
 
+    /// Kills the shim itself, for when it obeys no order. The kernel then kills the CLI; [`super::kill_leftovers`] does
+    /// the rest once [`ProcessDir::inspect`] says that the process vanished.
+    pub fn kill_shim(&self) -> io::Result<()> {
+        // While the lock is held the number is that of the living shim.
+        let Liveness::Running(Some(started)) = self.inspect()? else { return Ok(()) };
+        let pid = rustix::process::Pid::from_raw(started.shim_pid.cast_signed()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(rustix::process::kill_process(pid, rustix::process::Signal::KILL)?)
+    }
+
     /// Deletes the directory. Refused while the process runs.
     pub fn remove(&self) -> io::Result<()> {
         // Once the record is there, a shim has nothing left to do but to leave.

@@ -6,7 +6,7 @@ mod succeed;
 use super::{
     Runner,
     machine::{Brief, Effect, Input, Machine, Phase, Reaction},
-    workspace::{Git, Workspace},
+    workspace::Git,
 };
 use crate::{
     bus::Topic,
@@ -21,7 +21,7 @@ use crate::{
     store::Process,
 };
 use chrono::{DateTime, Utc};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// How much of the CLI's stderr goes into a failure.
@@ -178,6 +178,7 @@ impl Actor {
             Some(Effect::CloseInput) => input.close_stdin().await,
             Some(Effect::Stop) => input.stop().await,
             Some(Effect::Kill) => input.kill().await,
+            Some(Effect::KillShim) => self.dir.kill_shim(),
         }
     }
 
@@ -217,19 +218,27 @@ impl Actor {
 
     /// Commits and measures what the agent left in its worktree.
     async fn measure(&mut self, reaction: &mut Reaction) {
-        let workspace = Workspace {
-            dir: PathBuf::from(&self.agent.workspace),
-            branch: self.agent.branch.clone(),
-            base_commit: self.agent.base_commit.clone(),
-        };
-        let git = Git { env: &self.runner.settings.agent_env };
-        match git.collect(&workspace, &self.task.title).await {
-            Ok(changes) => self.machine.outcome.changes = changes,
-            Err(problem) => {
-                tracing::warn!(agent = %self.agent.id, problem, "the agent's changes cannot be measured");
-                let detail = Some(format!("the changes stay in the worktree but could not be committed: {problem}"));
-                reaction.events.push(EventKind::Status { state: "changes_unknown".into(), detail });
+        let (Some(branch), Some(base)) = (&self.agent.branch, &self.agent.base_commit) else { return };
+        let settings = &self.runner.settings;
+        let mut env = settings.agent_env.clone();
+        // Git may start programs the agent put into its configuration; they are the agent's, so they end with it.
+        env.insert(process::MARKER_VARIABLE.into(), self.process_id.to_string());
+        let git = Git { env, data: settings.data.path() };
+        let worktree = settings.data.workspaces().join(self.agent.id.to_string());
+        let problem = match git.collect(&worktree, branch, base, &self.task.title).await {
+            Ok((changes, problem)) => {
+                self.machine.outcome.changes = Some(changes);
+                problem
             }
+            Err(problem) => Some(problem),
+        };
+        if let Err(error) = process::kill_leftovers(&self.dir).await {
+            tracing::error!(%error, agent = %self.agent.id, "what git started may still run");
+        }
+        if let Some(problem) = problem {
+            tracing::warn!(agent = %self.agent.id, problem, "not all changes could be committed");
+            let detail = Some(format!("what could not be committed stays in the worktree: {problem}"));
+            reaction.events.push(EventKind::Status { state: "changes_incomplete".into(), detail });
         }
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Machine {
     pub(super) beginning: Beginning,
     /// Processes of this run that were lost before this one.
     recoveries: u32,
+    /// Orders to kill that had no effect yet.
+    kill_orders: u32,
     /// Whether the CLI has begun a session, which could be resumed.
     has_session: bool,
     is_resume_refused: bool,
@@ -75,6 +77,7 @@ impl Machine {
             is_launched: false,
             beginning: Beginning::Fresh,
             recoveries: 0,
+            kill_orders: 0,
             has_session: false,
             is_resume_refused: false,
             session: SessionState::default(),
@@ -360,7 +363,8 @@ impl Machine {
             }
             // The shim does not answer: repeat the strongest order until the process is seen to be gone.
             Phase::Stopping => {
-                reaction.effects.push(Effect::Kill);
+                reaction.effects.push(if self.kill_orders == 0 { Effect::Kill } else { Effect::KillShim });
+                self.kill_orders += 1;
                 self.phase_until = Some(now + brief.exit_timeout);
             }
             Phase::Working | Phase::Ended => self.phase_until = None,

@@ -45,7 +45,7 @@ pub async fn cli_version(settings: &Settings, executable: &Path) -> Result<Strin
     if !output.success() {
         return Err(format!("`{shown} --version` failed: {}", output.stderr_text()));
     }
-    Ok(output.stdout_text())
+    Ok(output.stdout_text().lines().next().unwrap_or_default().to_owned())
 }
 
 impl Runner {

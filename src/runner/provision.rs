@@ -12,7 +12,7 @@ use crate::{
     bus::Topic,
     model::{
         agent::{Agent, AgentStatus, Backend},
-        id::{AgentId, ProcessId, RunId},
+        id::{AgentId, ProcessId, RunId, TaskId},
         run::{Failure, FailureCode, Run, RunOutcome},
         task::{Task, TaskStatus},
     },
@@ -43,7 +43,7 @@ impl Runner {
         let agent_id = AgentId::generate();
         let workspace = {
             let _one_at_a_time = self.worktrees.lock().await;
-            Git { env: &self.settings.agent_env }
+            Git { env: self.settings.agent_env.clone(), data: self.settings.data.path() }
                 .prepare(project, agent_id, &self.settings.data.workspaces())
                 .await
                 .map_err(|problem| Failure::new(FailureCode::WorkspaceFailed, problem))?
@@ -93,6 +93,15 @@ impl Runner {
         let stored = self.with_patience("provision a task", || self.store.provision(&provision)).await;
         self.bus.notify(Topic::Task(task.id));
         Ok(stored.filter(|stored| *stored).map(|_| (agent, process)))
+    }
+
+    /// Fails the task of an actor that panicked.
+    pub(super) async fn give_up(&self, id: TaskId) {
+        let task = self.with_patience("get a task", || self.store.get_task(id, None)).await.flatten();
+        if let Some(task) = task.filter(|task| !task.status.is_terminal()) {
+            let detail = "the gateway had a fault while it supervised the agent; its log tells more";
+            self.fail(&task, Failure::new(FailureCode::AgentLost, detail)).await;
+        }
     }
 
     async fn fail(&self, task: &Task, failure: Failure) {

@@ -21,7 +21,7 @@ impl Runner {
         let open = self.with_patience("list open processes", || self.store.list_open_processes()).await;
         for process in open.unwrap_or_default() {
             if let Some(actor) = self.actor_of(&process).await {
-                self.actors.spawn(actor.run_recovered(process.state));
+                self.supervise(actor.task.id, Box::pin(actor.run_recovered(process.state)));
             }
         }
     }

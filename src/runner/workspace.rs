@@ -25,84 +25,139 @@ pub(super) struct Workspace {
 
 /// Runs git with the agents' environment.
 pub(super) struct Git<'a> {
-    pub(super) env: &'a BTreeMap<String, String>,
+    /// What agents inherit, and whatever else git should see.
+    pub(super) env: BTreeMap<String, String>,
+    /// The data directory: a repository around it has nothing to do with what is inside.
+    pub(super) data: &'a Path,
 }
 
 impl Git<'_> {
-    async fn run(&self, dir: &Path, arguments: &[&str]) -> Result<CommandOutput, String> {
-        // No hooks and no signing: nobody is there to answer, and the agent's work must not start programs.
-        let mut argv = vec!["git", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgsign=false"];
+    async fn run(&self, dir: &Path, arguments: &[&str], input: Option<&str>) -> Result<CommandOutput, String> {
+        // No hooks, monitors and signing: nobody is there to answer, and what an agent left in the configuration
+        // should not start programs.
+        let mut argv = vec!["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "commit.gpgsign=false"];
         argv.extend(arguments);
         let mut env = self.env.clone();
         env.insert("GIT_TERMINAL_PROMPT".into(), "0".into());
+        env.insert("GIT_CEILING_DIRECTORIES".into(), self.data.to_string_lossy().into_owned());
         env.insert("LC_ALL".into(), "C".into());
-        run_command(&argv, dir, &env, None, GIT_TIMEOUT, DIFF_BYTES)
-            .await
-            .map_err(|error| format!("git {}: {error}", arguments[0]))
+        let output = run_command(&argv, dir, &env, input, GIT_TIMEOUT, DIFF_BYTES).await;
+        output.map_err(|error| format!("git {}: {error}", arguments[0]))
     }
 
     async fn must(&self, dir: &Path, arguments: &[&str]) -> Result<CommandOutput, String> {
-        let output = self.run(dir, arguments).await?;
+        let output = self.run(dir, arguments, None).await?;
         if output.success() { Ok(output) } else { Err(format!("git {}: {}", arguments[0], output.stderr_text())) }
     }
 
+    /// Whether `dir` is in a repository, told without git: when git is missing or refuses, that must not look like
+    /// there is none, or the agent would work in somebody's checkout.
+    fn is_in_repository(&self, dir: &Path) -> bool {
+        dir.ancestors().take_while(|ancestor| *ancestor != self.data).any(|ancestor| ancestor.join(".git").exists())
+    }
+
     /// The repository's commit to start from and the project's place in it; `None` without repository or commit.
-    async fn head(&self, dir: &Path) -> Option<(String, String)> {
-        // Saves starting git where there is plainly nothing for it.
-        if !dir.ancestors().any(|ancestor| ancestor.join(".git").exists()) {
-            return None;
+    async fn head(&self, dir: &Path) -> Result<Option<(String, String)>, String> {
+        if !self.is_in_repository(dir) {
+            return Ok(None);
         }
-        let prefix = self.run(dir, &["rev-parse", "--show-prefix"]).await.ok().filter(CommandOutput::success)?;
-        let commit = self.run(dir, &["rev-parse", "--verify", "HEAD^{commit}"]).await.ok().filter(CommandOutput::success)?;
-        Some((commit.stdout_text(), prefix.stdout_text()))
+        let prefix = self.must(dir, &["rev-parse", "--show-prefix"]).await.map_err(|problem| {
+            format!(
+                "{problem}. The project is in a git repository that git does not open; install git, or allow the directory \
+                 with `git config --global --add safe.directory` for the gateway's user"
+            )
+        })?;
+        let commit = self.run(dir, &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"], None).await?;
+        Ok(commit.success().then(|| (commit.stdout_text(), prefix.stdout_text())))
     }
 
     /// Makes the workspace of a new agent. Call it for one agent of a repository at a time.
     pub(super) async fn prepare(&self, project: &Project, agent: AgentId, root: &Path) -> Result<Workspace, String> {
-        tokio::fs::create_dir_all(&project.path)
-            .await
-            .map_err(|error| format!("the directory of project `{}` cannot be made: {error}", project.name))?;
-        let Some((base_commit, prefix)) = self.head(&project.path).await else {
-            return Ok(Workspace { dir: project.path.clone(), branch: None, base_commit: None });
+        let path = &project.path;
+        let make = |dir: PathBuf| async move {
+            tokio::fs::create_dir_all(&dir).await.map_err(|error| format!("{} cannot be made: {error}", dir.display()))
         };
-        tokio::fs::create_dir_all(root).await.map_err(|error| format!("{}: {error}", root.display()))?;
-        let dir = root.join(agent.to_string());
+        if path.starts_with(self.data) {
+            make(path.clone()).await?;
+        } else if !path.is_dir() {
+            return Err(format!("the directory of the project `{}` is gone: {}", project.name, path.display()));
+        }
+        let Some((base_commit, prefix)) = self.head(path).await? else {
+            return Ok(Workspace { dir: path.clone(), branch: None, base_commit: None });
+        };
+        make(root.to_owned()).await?;
+        let worktree = root.join(agent.to_string());
         let branch = format!("mas/{agent}");
-        self.must(&project.path, &["worktree", "add", "--quiet", "-b", &branch, &dir.to_string_lossy(), &base_commit]).await?;
-        Ok(Workspace { dir: dir.join(prefix), branch: Some(branch), base_commit: Some(base_commit) })
+        self.must(path, &["worktree", "add", "--quiet", "-b", &branch, &worktree.to_string_lossy(), &base_commit]).await?;
+        let dir = worktree.join(prefix);
+        // A project that is an untracked part of its repository is not in the worktree.
+        make(dir.clone()).await?;
+        Ok(Workspace { dir, branch: Some(branch), base_commit: Some(base_commit) })
     }
 
-    /// Commits what the agent left in its worktree and measures it. `None` outside of a worktree.
-    pub(super) async fn collect(&self, workspace: &Workspace, title: &str) -> Result<Option<Changes>, String> {
-        let (Some(branch), Some(base)) = (&workspace.branch, &workspace.base_commit) else { return Ok(None) };
-        let dir = &workspace.dir;
-        let status = self.must(dir, &["status", "--porcelain"]).await?;
+    /// Commits what an agent left in its worktree and measures it. The words say what could not be committed.
+    pub(super) async fn collect(
+        &self,
+        worktree: &Path,
+        branch: &str,
+        base: &str,
+        title: &str,
+    ) -> Result<(Changes, Option<String>), String> {
+        let mut problem = None;
+        let status = self.must(worktree, &["status", "--porcelain", "--untracked-files=all"]).await?;
         if !status.stdout.is_empty() {
-            self.must(dir, &["add", "--all", ":/"]).await?;
-            let identity = ["-c", "user.name=mas-gateway", "-c", "user.email=mas-gateway@localhost"];
-            let mut commit = identity.to_vec();
-            commit.extend(["commit", "--quiet", "--no-verify", "-m", title]);
-            let output = self.run(dir, &commit).await?;
-            if !output.success() {
-                return Err(format!("git commit: {}", output.stderr_text()));
+            let added = self.run(worktree, &["add", "--all", "--ignore-errors"], None).await?;
+            if !added.success() {
+                problem = Some(format!("git add: {}", added.stderr_text()));
+            }
+            let staged = self.run(worktree, &["diff", "--cached", "--quiet"], None).await?;
+            if !staged.success() {
+                let identity = ["-c", "user.name=mas-gateway", "-c", "user.email=mas-gateway@localhost"];
+                let commit = [&identity[..], &["commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-F", "-"]].concat();
+                let output = self.run(worktree, &commit, Some(title)).await?;
+                if !output.success() {
+                    return Err(format!("git commit: {}", output.stderr_text()));
+                }
             }
         }
-        let numbers = self.must(dir, &["diff", "--numstat", "--no-renames", base, "HEAD"]).await?;
-        let diff = self.must(dir, &["diff", "--no-color", "--no-ext-diff", base, "HEAD"]).await?;
-        let mut changes = Changes {
-            branch: branch.clone(),
-            base_commit: base.clone(),
+        let numbers = self.must(worktree, &["diff", "--shortstat", "--no-renames", base, "HEAD"]).await?;
+        let diff = self.must(worktree, &["diff", "--no-color", "--no-ext-diff", "--no-textconv", base, "HEAD"]).await?;
+        let [files_changed, insertions, deletions] = parse_shortstat(&numbers.stdout_text());
+        let changes = Changes {
+            branch: branch.to_owned(),
+            base_commit: base.to_owned(),
+            files_changed,
+            insertions,
+            deletions,
             diff: String::from_utf8_lossy(&diff.stdout).into_owned(),
             diff_truncated: diff.truncated,
-            ..Changes::default()
         };
-        for line in numbers.stdout_text().lines() {
-            // Binary files have `-` instead of numbers.
-            let mut columns = line.split('\t').map(|column| column.parse::<u32>().unwrap_or(0));
-            changes.files_changed += 1;
-            changes.insertions += columns.next().unwrap_or(0);
-            changes.deletions += columns.next().unwrap_or(0);
+        Ok((changes, problem))
+    }
+}
+
+/// Files, insertions and deletions of ` 3 files changed, 10 insertions(+), 2 deletions(-)`; what is not named is 0.
+fn parse_shortstat(line: &str) -> [u32; 3] {
+    ["file", "insertion", "deletion"].map(|unit| {
+        let part = line.split(',').map(str::trim).find(|part| part.split(' ').nth(1).is_some_and(|word| word.starts_with(unit)));
+        part.and_then(|part| part.split(' ').next()?.parse().ok()).unwrap_or(0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shortstat_in_all_its_forms() {
+        for (line, expected) in [
+            ("3 files changed, 10 insertions(+), 2 deletions(-)", [3, 10, 2]),
+            ("1 file changed, 1 insertion(+)", [1, 1, 0]),
+            ("1 file changed, 4 deletions(-)", [1, 0, 4]),
+            ("2 files changed, 0 insertions(+), 0 deletions(-)", [2, 0, 0]),
+            ("", [0, 0, 0]),
+        ] {
+            assert_eq!(parse_shortstat(line), expected, "{line}");
         }
-        Ok(Some(changes))
     }
 }

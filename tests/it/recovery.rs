@@ -101,6 +101,19 @@ async fn reboot(app: &mut TestApp, events: &[Value]) {
     app.launch();
 }
 
+#[tokio::test]
+async fn cli_a_shim_that_hangs_does_not_keep_its_agent_from_being_stopped() {
+    let app = TestApp::with(&[("MAS_RUNNER__EXIT_TIMEOUT_SECONDS", "1")]).await;
+    let task = app.create(&json!({"hang": 600.0}), json!({})).await;
+    let events = app.events_until(&task, |event| event["data"]["state"] == "requesting").await;
+    let shim = shim_of(pids(&events)[0].as_u64().expect("a pid")).expect("a shim");
+    rustix::process::kill_process(pid_of(shim), rustix::process::Signal::STOP).expect("stopped");
+    let path = format!("/tasks/{}/cancel", task["id"].as_str().expect("an id"));
+    let cancelled = app.post(&path, &json!({"wait_seconds": 40})).await.expect(200);
+    assert_eq!(cancelled["status"], "cancelled", "{cancelled}");
+    assert_eq!(app.agent_processes(), Vec::<String>::new());
+}
+
 fn states(events: &[Value]) -> Vec<&str> {
     let processes = events.iter().filter(|event| event["kind"] == "process");
     processes.map(|event| event["data"]["state"].as_str().expect("a state")).collect()

@@ -25,6 +25,7 @@ pub(crate) fn claude() -> PathBuf {
 
 pub(crate) struct TestApp {
     pub(crate) dir: TempDir,
+    data_dir: PathBuf,
     pub(crate) address: String,
     env: BTreeMap<String, String>,
     server: Option<Child>,
@@ -67,6 +68,11 @@ impl TestApp {
 
     /// A server with some settings of its own.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::with_data_dir(settings, None).await
+    }
+
+    /// A server with its data in a certain place.
+    pub(crate) async fn with_data_dir(settings: &[(&str, &str)], data_dir: Option<PathBuf>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut env: BTreeMap<String, String> = [
             ("PATH", std::env::var("PATH").expect("PATH")),
@@ -85,13 +91,14 @@ impl TestApp {
         }
         env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let mut app = Self { dir, address: String::new(), env, server: None, client, _database: database };
+        let data_dir = data_dir.unwrap_or_else(|| dir.path().join("data"));
+        let mut app = Self { dir, data_dir, address: String::new(), env, server: None, client, _database: database };
         app.launch();
         app
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data_dir.clone()
     }
 
     /// `mas` with this server's settings.

@@ -82,6 +82,50 @@ async fn cli_an_agent_in_a_repository_works_on_a_branch_of_its_own() {
 }
 
 #[tokio::test]
+async fn cli_a_repository_around_the_data_directory_is_none_of_our_business() {
+    let outer = tempfile::tempdir().expect("a directory");
+    assert!(Command::new("git").args(["init", "--quiet"]).current_dir(outer.path()).status().expect("git").success());
+    let home = outer.path().join("home");
+    std::fs::create_dir(&home).expect("made");
+    let data = home.join("data");
+    let app = TestApp::with_data_dir(&[], Some(data.clone())).await;
+    let task = app.ended(&app.create(&json!({"text": "done"}), json!({})).await).await;
+    assert_eq!(task["status"], "complete", "{task}");
+    assert!(task.get("changes").is_none(), "{task}");
+}
+
+#[tokio::test]
+async fn cli_a_repository_that_git_does_not_open_is_not_worked_in() {
+    let repository = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(repository.path().join(".git")).expect("a broken repository");
+    let app = TestApp::with(&[("MAS_PROJECTS__SHOP__PATH", repository.path().to_str().expect("UTF-8"))]).await;
+    let task = app.ended(&app.create(&json!({"text": "never"}), json!({"project": "shop"})).await).await;
+    assert_eq!(task["failure"]["code"], "workspace_failed", "{task}");
+    assert!(task["failure"]["detail"].as_str().expect("words").contains("safe.directory"), "{task}");
+}
+
+#[tokio::test]
+async fn cli_what_git_starts_for_an_agent_ends_with_it() {
+    let project = tempfile::tempdir().expect("a directory");
+    let path = project.path();
+    for arguments in [
+        &["init", "--quiet", "-b", "main"][..],
+        &["-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "--allow-empty", "-m", "start"],
+    ] {
+        assert!(Command::new("git").args(arguments).current_dir(path).status().expect("git").success());
+    }
+    // A filter in the repository's configuration: git runs it when the agent's files are added.
+    let filter = "setsid sh -c 'sleep 1000' >/dev/null 2>&1 & cat";
+    assert!(Command::new("git").args(["config", "filter.evil.clean", filter]).current_dir(path).status().expect("git").success());
+    std::fs::write(path.join(".git/info/attributes"), "* filter=evil\n").expect("written");
+    let app = TestApp::with(&[("MAS_PROJECTS__SHOP__PATH", path.to_str().expect("UTF-8"))]).await;
+    let plan = json!({"steps": [{"tool_use": {"name": "Bash", "input": {"command": "touch made.txt"}}}, {"text": "Made."}]});
+    let task = app.ended(&app.create(&plan, json!({"project": "shop"})).await).await;
+    assert_eq!((&task["status"], &task["changes"]["files_changed"]), (&json!("complete"), &json!(1)), "{task}");
+    assert_eq!(app.agent_processes(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn cli_what_the_project_does_not_allow_is_denied_and_recorded() {
     let app = TestApp::start().await;
     let plan = json!({"steps": [

@@ -55,7 +55,7 @@ async fn bodies_that_are_not_json_objects_are_refused() {
         let request = app.request(Method::POST, "/tasks").header("content-type", "application/json").body(body);
         app.send(request).await.problem(status, code);
     }
-    let huge = format!("{{\"description\": \"{}\"}}", "x".repeat(1 << 20));
+    let huge = format!("{{\"description\": \"{}\"}}", "x".repeat(2 << 20));
     app.send(app.request(Method::POST, "/tasks").header("content-type", "application/json").body(huge))
         .await
         .problem(413, "body_too_large");

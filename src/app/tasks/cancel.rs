@@ -37,6 +37,10 @@ impl App {
         let mut task = detached(async move { app.request_stop(&caller, id).await }).await?;
         if !task.status.is_terminal() {
             task = self.until_ended(who, id, waiter).await?;
+            if task.status.is_terminal() {
+                // It may have ended by itself just before the stop reached it.
+                may_ask_for(task.status, TaskStatus::Cancelled)?;
+            }
         }
         self.task_resource(task).await
     }

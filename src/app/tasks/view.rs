@@ -160,6 +160,7 @@ impl TaskResource {
 
 fn progress(status: TaskStatus, cancelling: bool, of_run: String) -> String {
     let word = match status {
+        TaskStatus::Failed | TaskStatus::Cancelled if !of_run.is_empty() => return of_run,
         TaskStatus::Complete | TaskStatus::Failed | TaskStatus::Cancelled => "finished",
         _ if cancelling => "stopping",
         TaskStatus::Created => "queued",

@@ -58,6 +58,9 @@ impl Machine {
         let detail = exit.detail.clone().unwrap_or_default();
         let stderr = if stderr.trim().is_empty() { String::new() } else { format!(" It wrote: {}", stderr.trim()) };
         match exit.reason {
+            ExitReason::SpawnFailed if detail.contains("the working directory") => {
+                Failure::new(FailureCode::WorkspaceFailed, detail)
+            }
             ExitReason::SpawnFailed => Failure::new(
                 FailureCode::AgentUnavailable,
                 format!(

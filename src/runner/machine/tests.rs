@@ -133,6 +133,7 @@ fn cancelling_interrupts_then_stops_then_kills() {
     assert!(stage.input(Input::Cancel).send.is_empty(), "a second request changes nothing");
     assert_eq!(stage.wait().effects, [Effect::Stop], "no result within the interrupt time");
     assert_eq!(stage.wait().effects, [Effect::Kill], "still there");
+    assert_eq!(stage.wait().effects, [Effect::KillShim], "the shim hangs");
     let exit = stage.exit(ExitReason::Stopped, None);
     assert_eq!((exit.task, exit.agent), (Some(TaskStatus::Cancelled), Some(AgentStatus::Terminated)));
     assert_eq!(stage.machine.outcome.result.as_deref(), Some("half done"), "the partial result is kept");

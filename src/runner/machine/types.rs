@@ -104,6 +104,8 @@ pub(in crate::runner) enum Effect {
     Stop,
     /// End everything at once.
     Kill,
+    /// The shim obeys no order: end it, and everything with it.
+    KillShim,
 }
 
 /// What came of an input; empty fields mean nothing changed.

@@ -1,8 +1,11 @@
 //! Notices turns that go nowhere: silence from the start, silence in the middle, endless retries, garbage.
 
-use crate::model::{
-    event::EventKind,
-    run::{Failure, FailureCode},
+use crate::{
+    adapter::claude_code::LOGIN_HINT,
+    model::{
+        event::EventKind,
+        run::{Failure, FailureCode},
+    },
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -55,6 +58,11 @@ impl Watchdog {
                 limits.garbage_lines
             );
             return Some(Failure::new(FailureCode::GarbageOutput, detail));
+        }
+        let is_refused = |event: &EventKind| matches!(event, EventKind::Retry { error, .. } if error == "authentication_failed");
+        if events.iter().any(is_refused) {
+            let detail = format!("the model's provider refused the credentials. {LOGIN_HINT}");
+            return Some(Failure::new(FailureCode::AgentUnavailable, detail));
         }
         let retries = events.iter().filter(|event| matches!(event, EventKind::Retry { .. })).count();
         self.retries += u32::try_from(retries).unwrap_or(u32::MAX);
