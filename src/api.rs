@@ -11,11 +11,13 @@ mod limit;
 mod openapi;
 mod problem;
 mod router;
+mod serve;
 mod tasks;
 
 pub use openapi::{actions::openapi_actions, openapi};
 pub use problem::Problem;
 pub use router::{ApiSettings, router};
+pub use serve::serve;
 
 #[cfg(test)]
 mod testing;

@@ -12,6 +12,7 @@ use axum::{
     routing::get,
 };
 use serde_json::Value;
+use std::net::IpAddr;
 use std::sync::LazyLock;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -50,8 +51,13 @@ fn origin(headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
     let plain = !host.is_empty() && host.len() <= 255 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b));
     let host = if plain { host.as_str() } else { "localhost" };
-    let local = ["localhost", "127.", "[::1]"].iter().any(|start| host.starts_with(start));
-    format!("{}://{host}", if local { "http" } else { "https" })
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
+    let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
+    if name == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
+        return format!("http://{host}");
+    }
+    // The importer takes a plain https origin: no port, no final dot.
+    format!("https://{}", name.trim_end_matches('.'))
 }
 
 #[cfg(test)]
@@ -63,6 +69,10 @@ mod tests {
         let of = |host: &str| origin(&HeaderMap::from_iter([(header::HOST, HeaderValue::from_str(host).expect("a header"))]));
         assert_eq!(of("Mas.Example.org"), "https://mas.example.org");
         assert_eq!(of("127.0.0.1:3456"), "http://127.0.0.1:3456");
+        assert_eq!(of("[::1]:3456"), "http://[::1]:3456");
+        assert_eq!(of("mas.example.org:8443"), "https://mas.example.org");
+        assert_eq!(of("mas.example.org."), "https://mas.example.org");
+        assert_eq!(of("127.evil.example.com"), "https://127.evil.example.com");
         assert_eq!(of("evil\"><script>"), "http://localhost");
         assert_eq!(origin(&HeaderMap::new()), "http://localhost");
     }

@@ -17,7 +17,6 @@ use anyhow::{Context, anyhow, bail};
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{ErrorKind, Write},
-    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
     process::ExitCode,
@@ -75,18 +74,9 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus, settings, stop.clone())).run());
 
     let router = api::router(app, api_settings(config), stop.clone());
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let deadline = async {
-        stop.cancelled().await;
-        // axum waits for open connections without limit.
-        tokio::time::sleep(Duration::from_secs(config.server.shutdown_seconds)).await;
-    };
-    tokio::select! {
-        outcome = server => outcome.context("the HTTP server failed")?,
-        () = deadline => tracing::warn!("connections were still open at the end of server.shutdown_seconds"),
-    }
-    let grace = Duration::from_secs(config.server.shutdown_seconds.saturating_add(config.runner.exit_timeout_seconds));
+    let grace = Duration::from_secs(config.server.shutdown_seconds);
+    api::serve(listener, router, stop.clone(), grace).await;
+    let grace = grace + Duration::from_secs(config.runner.exit_timeout_seconds);
     if tokio::time::timeout(grace, runner).await.is_err() {
         tracing::warn!("agents were still being ended at the end of the shutdown time");
     }
