@@ -2,8 +2,10 @@
 //! The only reader of the process environment.
 
 mod data_dir;
+mod gc;
 
 pub use data_dir::DataDir;
+pub use gc::Gc;
 
 use crate::model::project::{PermissionMode, Project};
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,8 @@ pub struct Config {
     pub limits: Limits,
     /// Supervision of agents.
     pub runner: Runner,
+    /// Housekeeping.
+    pub gc: Gc,
     /// The Claude Code CLI.
     pub claude_code: ClaudeCode,
     /// The built-in scripted model.
@@ -278,6 +282,7 @@ impl Config {
         if let Some((setting, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(invalid(setting, "must be greater than 0"));
         }
+        self.gc.validate()?;
         if self.claude_code.command.is_empty() {
             return Err(invalid("claude_code.command", "is empty; name the Claude Code executable"));
         }
