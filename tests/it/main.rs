@@ -9,6 +9,7 @@ mod auth;
 mod commands;
 mod events;
 mod failures;
+mod housekeeping;
 mod process;
 mod recovery;
 mod store;

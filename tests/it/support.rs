@@ -67,6 +67,13 @@ impl TestApp {
 
     /// A server with some settings of its own.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        let mut app = Self::prepared(settings).await;
+        app.launch();
+        app
+    }
+
+    /// [`TestApp::with`] before its first start: no data directory, an empty database.
+    pub(crate) async fn prepared(settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut env: BTreeMap<String, String> = [
             ("PATH", std::env::var("PATH").expect("PATH")),
@@ -85,9 +92,28 @@ impl TestApp {
         }
         env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let mut app = Self { dir, address: String::new(), env, server: None, client, _database: database };
-        app.launch();
-        app
+        Self { dir, address: String::new(), env, server: None, client, _database: database }
+    }
+
+    /// Where the store is, as `Store::connect` takes it.
+    pub(crate) fn store_url(&self) -> String {
+        let sqlite = || format!("sqlite://{}", self.data_dir().join("mas.db").display());
+        self.env.get("MAS_STORE__URL").cloned().unwrap_or_else(sqlite)
+    }
+
+    /// Changes the store behind the server's back.
+    pub(crate) async fn sql(&self, statement: &str) {
+        use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
+        let (url, statement) = (self.store_url(), sqlx::AssertSqlSafe(statement.to_owned()));
+        if url.starts_with("sqlite://") {
+            let mut connection = SqliteConnection::connect(&url).await.expect("opens");
+            connection.execute(statement).await.expect("the statement runs");
+            connection.close().await.expect("closed");
+        } else {
+            let mut connection = PgConnection::connect(&url).await.expect("opens");
+            connection.execute(statement).await.expect("the statement runs");
+            connection.close().await.expect("closed");
+        }
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
