@@ -210,6 +210,52 @@ async fn what_the_store_does_not_know_or_has_not_read_to_the_end_stays() {
 }
 
 #[tokio::test]
+async fn worktrees_that_git_cannot_vouch_for_stay() {
+    let mut app = TestApp::with(&AT_ONCE).await;
+    app.get("/health").await.expect(200);
+    assert!(app.stop().success());
+    // A repository around the data directory, whose own clean state says nothing about what is in it.
+    git(app.dir.path(), &["init", "--quiet", "-b", "main"]);
+    std::fs::write(app.dir.path().join(".gitignore"), "*").expect("written");
+    git(app.dir.path(), &["commit", "--quiet", "--allow-empty", "-m", "around"]);
+    let shop = repository();
+    let store = Store::connect(&app.store_url()).await.expect("opens");
+    let mut made = vec![];
+    for _ in 0..5 {
+        let task = task("ann");
+        store.insert_task(&task).await.expect("stored");
+        let provision = provision(&task);
+        assert!(store.provision(&provision).await.expect("stored"));
+        let id = provision.agent.id.to_string();
+        let dir = app.data_dir().join("workspaces").join(&id);
+        git(shop.path(), &["worktree", "add", "--quiet", "-b", &format!("mas/{id}"), dir.to_str().expect("UTF-8")]);
+        made.push((id, dir));
+    }
+    store.close().await;
+    let ids: Vec<&str> = made.iter().map(|(id, _)| id.as_str()).collect();
+    assert!(ids.iter().all(|id| gc(&app, &[]).about(id).contains("at work")));
+    app.sql("UPDATE agent SET status = 'parked', updated_at = '2020-01-01T00:00:00Z'").await;
+    assert!(ids.iter().all(|id| gc(&app, &[]).about(id).contains("not stored")));
+    app.sql("UPDATE process SET ended_at = '2020-01-01T00:00:00Z'").await;
+
+    git(shop.path(), &["worktree", "lock", made[0].1.to_str().expect("UTF-8")]);
+    std::fs::remove_file(made[1].1.join(".git")).expect("removed");
+    std::fs::remove_file(made[2].1.join(".git")).expect("removed");
+    git(&made[2].1, &["init", "--quiet"]);
+    // A setting that hides untracked files hides them from nobody here.
+    git(shop.path(), &["config", "status.showUntrackedFiles", "no"]);
+    std::fs::write(made[3].1.join("unsaved"), "work").expect("written");
+    let told = gc(&app, &[]);
+    for (number, why) in ["locked", "git rev-parse", "not a linked", "uncommitted"].iter().enumerate() {
+        assert!(told.about(ids[number]).contains(why), "{}", told.stdout);
+        assert!(made[number].1.exists());
+    }
+    assert_eq!(told.about(ids[4]), "remove");
+    assert!(!made[4].1.exists());
+    git(shop.path(), &["rev-parse", "--verify", &format!("mas/{}", ids[4])]);
+}
+
+#[tokio::test]
 async fn one_housekeeping_at_a_time_and_none_without_a_database() {
     let app = TestApp::with(&AT_ONCE).await;
     let other = mas_gateway::process::lock::take(&app.data_dir().join("gc-lock")).expect("free");
