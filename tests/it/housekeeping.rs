@@ -258,6 +258,8 @@ async fn worktrees_that_git_cannot_vouch_for_stay() {
 #[tokio::test]
 async fn one_housekeeping_at_a_time_and_none_without_a_database() {
     let app = TestApp::with(&AT_ONCE).await;
+    // It listens before it makes its database.
+    app.get("/health").await.expect(200);
     let other = mas_gateway::process::lock::take(&app.data_dir().join("gc-lock")).expect("free");
     let second = app.mas(&["gc"]).output().expect("ran");
     assert!(!second.status.success() && String::from_utf8_lossy(&second.stderr).contains("another housekeeping"));
