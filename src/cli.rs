@@ -1,7 +1,9 @@
 //! The command line. `serve` is the composition root; data goes to stdout, everything else to stderr.
 
+mod backup;
 mod config;
 mod doctor;
+mod gc;
 mod key;
 mod model;
 mod openapi;
@@ -59,6 +61,18 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Reclaim what finished work left behind, as the [gc] settings say
+    Gc {
+        #[command(flatten)]
+        common: Common,
+        /// Only print what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Copy the database to a file, while the server works
+    Backup(backup::BackupArgs),
+    /// Put a copy made by `mas backup` in the place of the database, while no server works
+    Restore(backup::RestoreArgs),
     /// Write or check the committed `OpenAPI` documents
     Openapi {
         #[command(subcommand)]
@@ -112,6 +126,11 @@ impl Cli {
             Command::Config { common } => {
                 Config::load(&common.flags()).map_err(Into::into).and_then(|config| config::run(&config))
             }
+            Command::Gc { common, dry_run } => {
+                Config::load(&common.flags()).map_err(Into::into).and_then(|config| gc::run(&config, dry_run))
+            }
+            Command::Backup(arguments) => backup::back_up(arguments),
+            Command::Restore(arguments) => backup::restore(arguments),
             Command::Openapi { command } => openapi::run(&command),
             Command::Model(arguments) => model::run(&arguments),
             Command::Rehearsal(arguments) => rehearsal::run(&arguments),

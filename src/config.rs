@@ -2,9 +2,11 @@
 //! The only reader of the process environment.
 
 mod data_dir;
+mod gc;
 mod validate;
 
 pub use data_dir::DataDir;
+pub use gc::Gc;
 
 use crate::model::project::{PermissionMode, Project};
 use serde::{Deserialize, Serialize};
@@ -55,6 +57,8 @@ pub struct Config {
     pub limits: Limits,
     /// Supervision of agents.
     pub runner: Runner,
+    /// Housekeeping.
+    pub gc: Gc,
     /// The Claude Code CLI.
     pub claude_code: ClaudeCode,
     /// The built-in scripted model.

@@ -11,6 +11,7 @@
 //! | [`process`] | the only place that starts processes: shim, files, containment |
 //! | [`adapter`] | what each agent CLI speaks; pure |
 //! | [`runner`] | claims tasks, one actor per agent, recovery |
+//! | [`housekeeping`] | reclaims what finished work left; backup and restore |
 //! | [`app`] | the operations, the only way in for every front door |
 //! | [`api`] | REST: routes, authentication, limits, problems, streams, `OpenAPI` |
 //! | [`rehearsal`] | the scripted loopback model |
@@ -27,6 +28,7 @@ pub mod app;
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod housekeeping;
 pub mod model;
 pub mod process;
 pub mod rehearsal;

@@ -4,8 +4,10 @@
 //! one transaction in a task of its own. Times are kept to the microsecond.
 
 mod agents;
+mod copy;
 mod db;
 mod events;
+mod housekeeping;
 mod json;
 mod keys;
 mod processes;
@@ -13,7 +15,12 @@ mod runs;
 mod tasks;
 
 pub use agents::AgentFilter;
+pub use copy::{
+    CopyError, PostgresUse, check_postgres_migrations, check_sqlite_copy, check_sqlite_migrations, copy_sqlite,
+    libpq_environment, postgres_use,
+};
 pub use events::{Appended, Batch, RunUpdate};
+pub use housekeeping::{AgentRest, ProcessEnd, SpentTask};
 pub use processes::Process;
 pub use runs::Provision;
 pub use tasks::{Inserted, TaskChange, TaskFilter};

@@ -6,6 +6,7 @@ use crate::{
     app::{App, AppSettings, keys::new_secret},
     bus::Bus,
     config::{Config, DataDir},
+    housekeeping,
     model::run::Provenance,
     process::lock,
     runner::{self, Runner},
@@ -73,6 +74,10 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     };
     let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus, settings, stop.clone())).run());
 
+    let collecting =
+        housekeeping::keep_collecting(store.clone(), data.clone(), config.agent_env.clone(), config.gc.clone(), stop.clone());
+    let collecting = tokio::spawn(collecting);
+
     let router = api::router(app, api_settings(config), stop.clone());
     let grace = Duration::from_secs(config.server.shutdown_seconds);
     api::serve(listener, router, stop.clone(), grace).await;
@@ -80,6 +85,8 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     if tokio::time::timeout(grace, runner).await.is_err() {
         tracing::warn!("agents were still being ended at the end of the shutdown time");
     }
+    // It lets go where it is; what is half removed goes next time.
+    drop(collecting.await);
     if config.rehearsal.enabled {
         model::stop(data).await;
     }

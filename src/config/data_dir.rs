@@ -14,6 +14,15 @@ impl DataDir {
     pub fn store_lock(&self) -> PathBuf {
         self.0.join("store-lock")
     }
+    pub fn gc_lock(&self) -> PathBuf {
+        self.0.join("gc-lock")
+    }
+    pub fn worktrees_lock(&self) -> PathBuf {
+        self.0.join("worktrees-lock")
+    }
+    pub fn database(&self) -> PathBuf {
+        self.0.join("mas.db")
+    }
     pub fn address(&self) -> PathBuf {
         self.0.join("address")
     }

@@ -23,6 +23,7 @@ impl Config {
         if let Some((setting, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(invalid(setting, "must be greater than 0"));
         }
+        self.gc.validate()?;
         let bounded = [
             ("server.shutdown_seconds", self.server.shutdown_seconds, YEAR),
             ("server.request_timeout_seconds", self.server.request_timeout_seconds, YEAR),

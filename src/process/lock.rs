@@ -24,6 +24,12 @@ pub fn take(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Takes the lock when whoever has it is done with it.
+pub async fn wait(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await.map_err(io::Error::other)?
+}
+
 /// Whether somebody holds the lock. Asks with a shared lock, so that two who ask do not mistake each other for an owner.
 pub fn is_held(path: &Path) -> io::Result<bool> {
     // Read-only: closing a file opened for writing would wake every watcher of its directory.

@@ -16,6 +16,7 @@ use crate::{
         run::{Failure, FailureCode, Run, RunOutcome},
         task::{Task, TaskStatus},
     },
+    process::lock,
     store::{Process, Provision, TaskChange},
 };
 use chrono::{TimeDelta, Utc};
@@ -43,6 +44,11 @@ impl Runner {
         let agent_id = AgentId::generate();
         let workspace = {
             let _one_at_a_time = self.worktrees.lock().await;
+            // Git removes its directory of worktrees with the last of them, perhaps just when a new one is to go there.
+            let path = self.settings.data.worktrees_lock();
+            let _nor_housekeeping = lock::wait(&path).await.map_err(|error| {
+                Failure::new(FailureCode::WorkspaceFailed, format!("{} cannot be locked: {error}", path.display()))
+            })?;
             Git { env: self.settings.agent_env.clone(), data: self.settings.data.path() }
                 .prepare(project, agent_id, &self.settings.data.workspaces())
                 .await

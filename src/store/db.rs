@@ -11,7 +11,7 @@ use std::{borrow::Cow, fmt::Display, str::FromStr, time::Duration};
 use tokio::fs::OpenOptions;
 
 /// How long a `SQLite` statement waits for another process's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that stopped answering is given up at this age at the latest.

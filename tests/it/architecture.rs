@@ -21,6 +21,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("app", &["model", "store", "bus"]),
         ("api", &["model", "app"]),
         ("runner", &["model", "config", "adapter", "process", "store", "bus"]),
+        ("housekeeping", &["model", "config", "process", "store"]),
         // The composition root.
         (
             "cli",
@@ -37,6 +38,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "app",
                 "api",
                 "runner",
+                "housekeeping",
             ],
         ),
         ("lib", &[]),

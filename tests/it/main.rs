@@ -10,6 +10,7 @@ mod commands;
 mod events;
 mod failures;
 mod faults;
+mod housekeeping;
 mod process;
 mod recovery;
 mod store;

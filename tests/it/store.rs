@@ -2,7 +2,7 @@
 
 mod append;
 mod schema;
-mod support;
+pub(crate) mod support;
 
 use chrono::{SubsecRound, Utc};
 use mas_gateway::{

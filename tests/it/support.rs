@@ -73,6 +73,17 @@ impl TestApp {
 
     /// A server with its data in a certain place.
     pub(crate) async fn with_data_dir(settings: &[(&str, &str)], data_dir: Option<PathBuf>) -> Self {
+        let mut app = Self::prepared_in(settings, data_dir).await;
+        app.launch();
+        app
+    }
+
+    /// [`TestApp::with`] before its first start: no data directory, an empty database.
+    pub(crate) async fn prepared(settings: &[(&str, &str)]) -> Self {
+        Self::prepared_in(settings, None).await
+    }
+
+    async fn prepared_in(settings: &[(&str, &str)], data_dir: Option<PathBuf>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut env: BTreeMap<String, String> = [
             ("PATH", std::env::var("PATH").expect("PATH")),
@@ -92,9 +103,28 @@ impl TestApp {
         env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let data_dir = data_dir.unwrap_or_else(|| dir.path().join("data"));
-        let mut app = Self { dir, data_dir, address: String::new(), env, server: None, client, _database: database };
-        app.launch();
-        app
+        Self { dir, data_dir, address: String::new(), env, server: None, client, _database: database }
+    }
+
+    /// Where the store is, as `Store::connect` takes it.
+    pub(crate) fn store_url(&self) -> String {
+        let sqlite = || format!("sqlite://{}", self.data_dir().join("mas.db").display());
+        self.env.get("MAS_STORE__URL").cloned().unwrap_or_else(sqlite)
+    }
+
+    /// Changes the store behind the server's back.
+    pub(crate) async fn sql(&self, statement: &str) {
+        use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
+        let (url, statement) = (self.store_url(), sqlx::AssertSqlSafe(statement.to_owned()));
+        if url.starts_with("sqlite://") {
+            let mut connection = SqliteConnection::connect(&url).await.expect("opens");
+            connection.execute(statement).await.expect("the statement runs");
+            connection.close().await.expect("closed");
+        } else {
+            let mut connection = PgConnection::connect(&url).await.expect("opens");
+            connection.execute(statement).await.expect("the statement runs");
+            connection.close().await.expect("closed");
+        }
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
