@@ -8,12 +8,14 @@ mod db;
 mod events;
 mod json;
 mod keys;
+mod log;
 mod processes;
 mod runs;
 mod tasks;
 
 pub use agents::AgentFilter;
 pub use events::{Appended, Batch, RunUpdate};
+pub use log::{EventFilter, LoggedEvent};
 pub use processes::Process;
 pub use runs::Provision;
 pub use tasks::{Inserted, TaskChange, TaskFilter};

@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     telemetry::init(config.server.log_format, &config.server.log_filter).map_err(|error| anyhow!(error))?;
@@ -71,7 +71,8 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     };
     let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus, settings, stop.clone())).run());
 
-    let router = api::router(app, api_settings(config), stop.clone());
+    let sockets = TaskTracker::new();
+    let router = api::router(app, api_settings(config), stop.clone(), sockets.clone());
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     let deadline = async {
@@ -82,6 +83,10 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     tokio::select! {
         outcome = server => outcome.context("the HTTP server failed")?,
         () = deadline => tracing::warn!("connections were still open at the end of server.shutdown_seconds"),
+    }
+    sockets.close();
+    if tokio::time::timeout(Duration::from_secs(config.server.shutdown_seconds), sockets.wait()).await.is_err() {
+        tracing::warn!("WebSockets were still open at the end of server.shutdown_seconds");
     }
     let grace = Duration::from_secs(config.server.shutdown_seconds + config.runner.exit_timeout_seconds);
     if tokio::time::timeout(grace, runner).await.is_err() {

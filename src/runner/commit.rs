@@ -97,6 +97,9 @@ impl Actor {
         self.offset = offset;
         self.runner.bus.notify(Topic::Agent(agent_id));
         self.runner.bus.notify(Topic::Task(self.task.id));
+        if !events.is_empty() {
+            self.runner.bus.notify(Topic::Events);
+        }
         true
     }
 }
