@@ -118,7 +118,9 @@ fn frame(event: &LogEvent) -> Result<Message, End> {
 }
 
 fn follow(text: &str, reader: &mut EventReader) -> Result<(), End> {
-    let Ok(Seek { after }) = serde_json::from_str(text) else { return Err(refusal()) };
+    // serde would take an array for the fields in order.
+    let seek = serde_json::from_str(text).ok().filter(|_| text.trim_start().starts_with('{'));
+    let Seek { after } = seek.ok_or_else(refusal)?;
     Ok(reader.seek(after)?)
 }
 
