@@ -205,6 +205,22 @@ async fn append_rate() {
         }
         rates.push((size, begun.elapsed() / 500));
     }
+    // Eight agents at once: what it costs that they take their cursors one after the other.
+    let begun = Instant::now();
+    let mut writers = Vec::new();
+    for _ in 0..8 {
+        let (p, store) = (add_agent(&store).await, store.clone());
+        writers.push(tokio::spawn(async move {
+            for n in 0..200 {
+                let events: Vec<_> = (1..=5).map(|k| event(&p, n * 5 + k, message("x".repeat(200)))).collect();
+                store.append(&batch(&p, (n, n + 1), &Value::Null, &events)).await.expect("appended");
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.expect("no panic");
+    }
+    let together = begun.elapsed() / 1600;
     store.end().await;
-    panic!("events per batch, time per batch: {rates:?}");
+    panic!("events per batch, time per batch: {rates:?}; eight writers, 5 events per batch: {together:?} per batch");
 }
