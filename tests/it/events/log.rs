@@ -203,7 +203,7 @@ async fn last_cursor(app: &TestApp) -> usize {
 async fn fifty_thousand_events_reach_slow_stalled_and_late_readers() {
     const PIECES: usize = 50_000;
     let (_cli, path) = writer(PIECES, true);
-    let app = TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", &path)]).await;
+    let mut app = TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", &path)]).await;
     let mut stalled = Socket::open(&app, KEY, "").await;
     let mut slow = Sse::open(&app, KEY, "/events", None).await;
     let before = app.resident_bytes();
@@ -239,6 +239,13 @@ async fn fifty_thousand_events_reach_slow_stalled_and_late_readers() {
     let grown = after.saturating_sub(before) >> 20;
     eprintln!("{total} events written in {written:?}; the slow reader was {behind} behind; the server grew by {grown} MiB");
     assert!(grown < 100, "the server grew by {grown} MiB with a stalled reader connected");
+
+    // Nobody reads on here: the server's sends are stuck when it is told to stop.
+    stalled.say(r#"{"after": 0}"#).await;
+    stalled.read(1).await;
+    let begun = std::time::Instant::now();
+    assert!(app.stop().success());
+    assert!(begun.elapsed() < Duration::from_secs(10), "a stalled reader held up the end for {:?}", begun.elapsed());
 }
 
 #[tokio::test]
