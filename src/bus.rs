@@ -22,6 +22,8 @@ pub enum Topic {
     Control(TaskId),
     /// The agent or its events changed.
     Agent(AgentId),
+    /// There are new events, of whichever agent.
+    Events,
 }
 
 /// The way notifications travel. Clones share one bus.

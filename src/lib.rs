@@ -18,7 +18,7 @@
 //! | [`cli`] | the command line and the composition root |
 //!
 //! * A task: `api::tasks` → `app::tasks` → `store::tasks` → bus → `runner::provision` → `runner::actor`.
-//! * A line of output: shim → file → `process::Tail` → `adapter` → `runner::machine` → `store::events` → bus → SSE.
+//! * A line of output: shim → file → `process::Tail` → `adapter` → `runner::machine` → `store::events` → bus → SSE, `WebSocket`.
 //! * A stop: `app::tasks` → store, bus → `runner::actor` → `runner::machine` → stdin, then the shim.
 //! * A restart: `runner::recover` → `process::ProcessDir::inspect` → `runner::actor` at the stored offset.
 

@@ -10,6 +10,7 @@ mod events;
 mod housekeeping;
 mod json;
 mod keys;
+mod log;
 mod processes;
 mod runs;
 mod tasks;
@@ -21,6 +22,7 @@ pub use copy::{
 };
 pub use events::{Appended, Batch, RunUpdate};
 pub use housekeeping::{AgentRest, ProcessEnd, SpentTask};
+pub use log::{EventFilter, LoggedEvent};
 pub use processes::Process;
 pub use runs::Provision;
 pub use tasks::{Inserted, TaskChange, TaskFilter};

@@ -88,12 +88,14 @@ CREATE TABLE process (
 ) STRICT;
 CREATE INDEX process_open ON process (id) WHERE ended_at IS NULL;
 
--- One foreign key only: each one costs a look-up per captured event.
+-- One foreign key only: each one costs a look-up per captured event. owner is the agent's, here for the index.
 CREATE TABLE event (
     agent_id BLOB NOT NULL REFERENCES agent (id),
     seq      INTEGER NOT NULL,
     task_id  BLOB,
     task_seq INTEGER,
+    cursor   INTEGER NOT NULL,
+    owner    TEXT NOT NULL,
     run_id   BLOB,
     at       TEXT NOT NULL,
     kind     TEXT NOT NULL,
@@ -101,3 +103,14 @@ CREATE TABLE event (
     PRIMARY KEY (agent_id, seq)
 ) STRICT;
 CREATE UNIQUE INDEX event_by_task ON event (task_id, task_seq);
+CREATE UNIQUE INDEX event_by_cursor ON event (cursor);
+CREATE INDEX event_by_owner ON event (owner, cursor);
+CREATE INDEX event_of_agent ON event (agent_id, cursor);
+CREATE INDEX event_of_task ON event (task_id, cursor);
+
+-- One row: the highest cursor given out. Cursors are taken by updating it, which keeps other appends waiting until the
+-- transaction has ended: whoever sees a cursor sees every lower one there will ever be.
+CREATE TABLE event_cursor (
+    last INTEGER NOT NULL
+) STRICT;
+INSERT INTO event_cursor (last) VALUES (0);

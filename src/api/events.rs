@@ -1,4 +1,7 @@
-//! `/tasks/{id}/events`: a page as JSON, or a live stream for `Accept: text/event-stream`.
+//! `/tasks/{id}/events` and `/events`: a page as JSON, or a live stream for `Accept: text/event-stream`; all events also over
+//! a WebSocket.
+
+mod socket;
 
 use super::{
     bounded::Bounded,
@@ -8,18 +11,27 @@ use super::{
     router::ApiState,
 };
 use crate::{
-    app::events::{EventPage, EventQuery, StreamItem},
+    app::{
+        error::AppError,
+        events::{
+            EventPage, EventQuery, StreamItem,
+            log::{EventLogPage, EventLogQuery, EventReader, LogEvent},
+        },
+    },
     model::{id::TaskId, key::Scope},
 };
 use axum::{
-    extract::State,
+    extract::{
+        State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
     http::{HeaderMap, StatusCode, header},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
 };
-use futures::StreamExt;
+use futures::{Stream, StreamExt, stream};
 use std::time::Duration;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -63,6 +75,73 @@ pub(super) async fn list_task_events(
     Ok(([("x-accel-buffering", "no")], stream).into_response())
 }
 
+/// Read all events
+///
+/// All events you may see, oldest first, as a page. Give `next_cursor` as after to read on; with `wait_seconds` the answer comes with the first new event. A WebSocket handshake on this path is answered with one frame {"cursor","event"} per event, live; send {"after":N} to go on after N.
+#[utoipa::path(
+    get, path = "/events", tag = "events", security(("ApiKeyAuth" = [])),
+    params(
+        ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "With `Accept: text/event-stream` this path streams all events live and does not end: `id` is the event's cursor, `event` its kind, `data` its JSON. Send the last id seen to resume."),
+        EventLogQuery
+    ),
+    responses(
+        (status = 200, description = "The events",
+            content((EventLogPage = "application/json"), (String = "text/event-stream", example = "id: 1207\nevent: message\ndata: {\"cursor\":1207,\"seq\":3,\"kind\":\"message\",\"data\":{\"text\":\"Done.\"}}\n\n"))),
+        Missing, Guarded
+    ),
+    extensions(("x-openai-isConsequential" = json!(false)))
+)]
+pub(super) async fn list_events(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Params(mut query): Params<EventLogQuery>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let who = caller.needs(Scope::Read)?;
+    let is_socket = wants_socket(&headers);
+    if !is_socket && !wants_stream(&headers) {
+        return Ok(Bounded(StatusCode::OK, state.app.list_events(who, &query).await?).into_response());
+    }
+    query.after = last_event_id(&headers)?.or(query.after);
+    let reader = state.app.stream_events(who, &query).await?;
+    if !is_socket {
+        let stream = events(reader).map(log_frame).take_until(state.stop.clone().cancelled_owned());
+        return Ok(
+            ([("x-accel-buffering", "no")], Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))).into_response()
+        );
+    }
+    let upgrade = upgrade.map_err(|rejection| {
+        let detail =
+            format!("this is not a WebSocket handshake: {}; leave out the Upgrade header for JSON", rejection.body_text());
+        Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    })?;
+    // Counted until it has ended, so that a shutdown waits for its last frames.
+    let token = state.sockets.token();
+    let upgrade = upgrade.max_message_size(socket::MOST_BYTES).max_frame_size(socket::MOST_BYTES);
+    Ok(upgrade.on_upgrade(async move |connection| {
+        socket::serve(connection, reader, state.stop).await;
+        drop(token);
+    }))
+}
+
+/// Everything a reader gives, up to its first error.
+fn events(reader: EventReader) -> impl Stream<Item = Result<LogEvent, AppError>> + Send + 'static {
+    stream::unfold(Some(reader), async |reader| {
+        let mut reader = reader?;
+        let item = reader.next().await?;
+        let rest = item.is_ok().then_some(reader);
+        Some((item, rest))
+    })
+}
+
+fn log_frame(item: Result<LogEvent, AppError>) -> Result<Event, axum::Error> {
+    match item {
+        Ok(event) => Event::default().id(event.cursor.to_string()).event(event.event.kind.name()).json_data(&event),
+        Err(error) => Event::default().event("error").json_data(Problem::from(error)),
+    }
+}
+
 fn frame(item: StreamItem) -> Result<Event, axum::Error> {
     match item {
         StreamItem::Event(event) => Event::default().id(event.seq.to_string()).event(event.kind.name()).json_data(&event),
@@ -74,6 +153,10 @@ fn frame(item: StreamItem) -> Result<Event, axum::Error> {
 fn wants_stream(headers: &HeaderMap) -> bool {
     let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted.any(|value| value.split(',').any(|part| part.trim().to_ascii_lowercase().starts_with("text/event-stream")))
+}
+
+fn wants_socket(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {

@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 /// Name of the one security scheme.
 const SCHEME: &str = "ApiKeyAuth";
 /// Answers that may hold long texts of agents.
-const BOUNDED: [&str; 6] = ["AgentPage", "AgentResource", "EventPage", "OutputPage", "TaskPage", "TaskResource"];
+const BOUNDED: [&str; 7] = ["AgentPage", "AgentResource", "EventLogPage", "EventPage", "OutputPage", "TaskPage", "TaskResource"];
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,6 +30,7 @@ const BOUNDED: [&str; 6] = ["AgentPage", "AgentResource", "EventPage", "OutputPa
     tags(
         (name = "tasks", description = "Work for agents"),
         (name = "agents", description = "The workers"),
+        (name = "events", description = "What agents report"),
         (name = "system", description = "The gateway itself")
     )
 )]

@@ -14,7 +14,7 @@ use axum::{
     middleware::{from_fn, from_fn_with_state, map_request},
 };
 use std::{net::IpAddr, sync::Arc, time::Duration};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{
@@ -58,6 +58,7 @@ pub(super) struct ApiState {
     pub(super) limits: Limits<KeyId>,
     pub(super) failures: Limits<IpAddr>,
     pub(super) stop: CancellationToken,
+    pub(super) sockets: TaskTracker,
 }
 
 /// Routes that need no key.
@@ -72,20 +73,23 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(tasks::get_task, tasks::update_task))
         .routes(routes!(tasks::cancel_task))
         .routes(routes!(events::list_task_events))
+        .routes(routes!(events::list_events))
         .routes(routes!(agents::list_agents))
         .routes(routes!(agents::get_agent))
         .routes(routes!(agents::get_agent_output))
 }
 
 /// The whole API. Must be called inside a Tokio runtime: it starts the sweeper, which ends with `stop`, as do all
-/// open streams. Serve it with connect info (`into_make_service_with_connect_info::<SocketAddr>`).
-pub fn router(app: App, settings: ApiSettings, stop: CancellationToken) -> Router {
+/// open streams. Serve it with connect info (`into_make_service_with_connect_info::<SocketAddr>`). `sockets` counts open
+/// web sockets, which no longer belong to the server they came through: wait for them after `stop`.
+pub fn router(app: App, settings: ApiSettings, stop: CancellationToken, sockets: TaskTracker) -> Router {
     let state = ApiState {
         app,
         limits: Limits::new(settings.requests_per_minute),
         failures: Limits::new(settings.failed_auth_per_minute),
         settings: Arc::new(settings),
         stop,
+        sockets,
     };
     tokio::spawn(sweep(state.clone()));
     let (guarded, _) = guarded_routes().split_for_parts();

@@ -14,6 +14,7 @@ use axum::{
 };
 use serde_json::Value;
 use std::time::Duration;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 /// Routes that misbehave, to see the layers at work.
@@ -59,7 +60,7 @@ impl TestApi {
 
     pub(super) async fn with(settings: ApiSettings) -> Self {
         let test = TestApp::start().await;
-        let router = router(test.app.clone(), settings, test.stop.clone());
+        let router = router(test.app.clone(), settings, test.stop.clone(), TaskTracker::new());
         Self { test, router }
     }
 

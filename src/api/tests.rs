@@ -69,6 +69,7 @@ async fn answers_are_what_the_document_says() {
         ("/tasks", ""),
         ("/tasks/{id}", task),
         ("/tasks/{id}/events", task),
+        ("/events", ""),
         ("/agents", ""),
         ("/agents/{id}", &agent),
         ("/agents/{id}/output", &agent),
@@ -100,6 +101,9 @@ async fn bad_input_is_refused_with_the_field_named() {
         ("GET", "/tasks?project=%00", "", 422, "project"),
         ("GET", "/tasks?colour=red", "", 422, "colour"),
         ("GET", "/agents?status=happy", "", 422, "status"),
+        ("GET", "/events?kind=massage", "", 422, "kind"),
+        ("GET", "/events?task_id=task_1", "", 422, "task_id"),
+        ("GET", "/events?after=-1", "", 422, "after"),
         ("GET", "/agents/agent_0193f2a87c3e7d10b5a1c2d3e4f50617/output?after=-1", "", 422, "after"),
         ("PATCH", "/tasks/task_0193f2a87c3e7d10b5a1c2d3e4f50617", "{}", 422, ""),
     ] {

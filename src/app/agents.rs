@@ -238,7 +238,7 @@ impl App {
         }
     }
 
-    async fn find_agent(&self, who: &Principal, id: AgentId) -> Result<Agent, AppError> {
+    pub(super) async fn find_agent(&self, who: &Principal, id: AgentId) -> Result<Agent, AppError> {
         let found = self.store.get_agent(id, who.owner_filter()).await?;
         found.ok_or_else(|| AppError::NotFound(format!("you have no agent {id}; list_agents shows the ones you have")))
     }

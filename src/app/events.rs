@@ -1,8 +1,11 @@
 //! The captured events of a task: pages by cursor, and a stream that replays first and then goes live.
 
+pub mod log;
+
 use super::{
     App,
     error::AppError,
+    keys::KeyWatch,
     size::json_chars,
     tasks::{event_cursor, page_limit},
     wait::{Waiter, wait_seconds},
@@ -98,7 +101,7 @@ pub struct EventPage {
     pub status: TaskStatus,
 }
 
-/// What an event stream carries.
+/// What a task's event stream carries.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StreamItem {
     /// A captured event.
@@ -146,8 +149,17 @@ impl App {
         let cursor = event_cursor(after)?;
         let waiter = self.endless_waiter(Topic::Task(id));
         let provenance = self.find_task(who, id).await?.provenance;
-        let tail =
-            Tail { app: self.clone(), who: who.clone(), id, provenance, cursor, waiter, ready: VecDeque::new(), ended: false };
+        let tail = Tail {
+            app: self.clone(),
+            who: who.clone(),
+            key: KeyWatch::new(who.clone()),
+            id,
+            provenance,
+            cursor,
+            waiter,
+            ready: VecDeque::new(),
+            ended: false,
+        };
         Ok(stream::unfold(tail, Tail::next))
     }
 
@@ -189,6 +201,7 @@ impl App {
 struct Tail {
     app: App,
     who: Principal,
+    key: KeyWatch,
     id: TaskId,
     provenance: Provenance,
     cursor: i64,
@@ -203,6 +216,10 @@ impl Tail {
             return None;
         }
         loop {
+            if let Err(error) = self.key.check(&self.app).await {
+                self.ended = true;
+                return Some((StreamItem::Broken(error), self));
+            }
             if let Some(event) = self.ready.pop_front() {
                 return Some((StreamItem::Event(Box::new(event)), self));
             }

@@ -7,12 +7,16 @@ use crate::model::{
 };
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 use subtle::ConstantTimeEq;
+use tokio::time::Instant;
 
 /// Owner of the first key.
 pub const ADMIN_USER: &str = "admin";
 /// Secrets are `mas_` and 64 hexadecimal digits; anything much longer is not worth hashing.
 const LONGEST_SECRET: usize = 512;
+/// How often the key behind an open stream is looked at again.
+const KEY_CHECK: Duration = Duration::from_secs(10);
 
 /// A key to make.
 #[derive(Debug, Clone)]
@@ -106,6 +110,43 @@ impl App {
     }
 }
 
+/// Whether the key a stream was opened with still opens anything, looked up now and then.
+pub(super) struct KeyWatch {
+    who: Principal,
+    due: Instant,
+}
+
+impl KeyWatch {
+    /// Begins with a caller that was authenticated just now.
+    pub(super) fn new(who: Principal) -> Self {
+        Self { who, due: Instant::now() + KEY_CHECK }
+    }
+
+    /// When to look next.
+    pub(super) const fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Looks when it is time; `InvalidKey` once the key was revoked, has expired or is gone.
+    pub(super) async fn check(&mut self, app: &App) -> Result<(), AppError> {
+        if Instant::now() < self.due {
+            return Ok(());
+        }
+        let key = app.store.get_key(self.who.key_id).await?;
+        if !key.is_some_and(|key| key.is_valid_at(Utc::now())) {
+            return Err(AppError::InvalidKey);
+        }
+        self.due = Instant::now() + KEY_CHECK;
+        Ok(())
+    }
+
+    /// Makes the next check look.
+    #[cfg(test)]
+    pub(super) fn hurry(&mut self) {
+        self.due = Instant::now();
+    }
+}
+
 /// A secret for a new key: `mas_` and 256 random bits.
 pub fn new_secret() -> Result<String, AppError> {
     let mut bytes = [0_u8; 32];
@@ -159,6 +200,29 @@ mod tests {
         assert_eq!(test.app.authenticate(&secret).await, Err(AppError::InvalidKey));
         assert!(matches!(test.app.revoke_key(KeyId::generate()).await, Err(AppError::NotFound(_))));
         assert!(test.app.create_key(NewKey { scopes: vec![], ..new }).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_watch_notices_a_revoked_and_an_expired_key() {
+        let test = TestApp::start().await;
+        let new = NewKey { user: "ann".into(), name: "laptop".into(), scopes: vec![Scope::Read], expires_at: None };
+        let (key, secret) = test.app.create_key(new.clone()).await.expect("made");
+        let mut watch = KeyWatch::new(test.app.authenticate(&secret).await.expect("opens"));
+        watch.hurry();
+        assert_eq!(watch.check(&test.app).await, Ok(()));
+        test.app.revoke_key(key.id).await.expect("revoked");
+        assert_eq!(watch.check(&test.app).await, Ok(()), "not yet time to look");
+        watch.hurry();
+        assert_eq!(watch.check(&test.app).await, Err(AppError::InvalidKey));
+
+        let expires_at = Some(Utc::now() + chrono::TimeDelta::milliseconds(50));
+        let (_, secret) = test.app.create_key(NewKey { expires_at, ..new }).await.expect("made");
+        let mut watch = KeyWatch::new(test.app.authenticate(&secret).await.expect("opens"));
+        while Some(Utc::now()) < expires_at {
+            tokio::task::yield_now().await;
+        }
+        watch.hurry();
+        assert_eq!(watch.check(&test.app).await, Err(AppError::InvalidKey));
     }
 
     #[tokio::test]

@@ -129,6 +129,7 @@ impl TestApp {
         assert!(matches!(self.store.append(&batch).await.expect("appended"), Appended::Done { .. }));
         self.bus.notify(Topic::Task(work.task.id));
         self.bus.notify(Topic::Agent(work.agent));
+        self.bus.notify(Topic::Events);
     }
 
     /// Emits one text.

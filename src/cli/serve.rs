@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     telemetry::init(config.server.log_format, &config.server.log_filter).map_err(|error| anyhow!(error))?;
@@ -78,9 +78,14 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
         housekeeping::keep_collecting(store.clone(), data.clone(), config.agent_env.clone(), config.gc.clone(), stop.clone());
     let collecting = tokio::spawn(collecting);
 
-    let router = api::router(app, api_settings(config), stop.clone());
+    let sockets = TaskTracker::new();
+    let router = api::router(app, api_settings(config), stop.clone(), sockets.clone());
     let grace = Duration::from_secs(config.server.shutdown_seconds);
     api::serve(listener, router, stop.clone(), grace).await;
+    sockets.close();
+    if tokio::time::timeout(grace, sockets.wait()).await.is_err() {
+        tracing::warn!("WebSockets were still open at the end of server.shutdown_seconds");
+    }
     let grace = grace + Duration::from_secs(config.runner.exit_timeout_seconds);
     if tokio::time::timeout(grace, runner).await.is_err() {
         tracing::warn!("agents were still being ended at the end of the shutdown time");

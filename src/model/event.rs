@@ -144,6 +144,22 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every word [`EventKind::name`] gives.
+    pub const NAMES: [&'static str; 12] = [
+        "message",
+        "delta",
+        "thinking",
+        "tool_call",
+        "tool_result",
+        "usage",
+        "status",
+        "retry",
+        "rate_limit",
+        "result",
+        "process",
+        "raw",
+    ];
+
     /// The word of the kind, as in `kind` of its JSON.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -186,4 +202,18 @@ pub struct Event {
     /// What was captured.
     #[serde(flatten)]
     pub kind: EventKind,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use utoipa::PartialSchema;
+
+    #[test]
+    fn the_names_are_those_of_the_schema() {
+        let schema = serde_json::to_value(EventKind::schema()).expect("JSON");
+        let variants = schema["oneOf"].as_array().expect("variants").iter();
+        let names: Vec<_> = variants.map(|variant| &variant["properties"]["kind"]["enum"][0]).collect();
+        assert_eq!(names, EventKind::NAMES);
+    }
 }

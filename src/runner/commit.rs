@@ -108,6 +108,9 @@ impl Actor {
         }
         self.runner.bus.notify(Topic::Agent(agent_id));
         self.runner.bus.notify(Topic::Task(self.task.id));
+        if !events.is_empty() {
+            self.runner.bus.notify(Topic::Events);
+        }
         true
     }
 }

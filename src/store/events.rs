@@ -30,7 +30,7 @@ pub struct Batch<'a> {
     pub offset: i64,
     /// What the runner needs to read on from there.
     pub state: &'a Value,
-    /// The events, in order. One whose `(agent_id, seq)` is stored already is skipped.
+    /// The events, in order, all of the agent. One whose `(agent_id, seq)` is stored already is skipped.
     pub events: &'a [Event],
     /// What the run looks like now.
     pub run: Option<RunUpdate<'a>>,
@@ -78,7 +78,7 @@ pub enum Appended {
 }
 
 #[derive(sqlx::FromRow)]
-struct EventRow {
+pub(super) struct EventRow {
     agent_id: Uuid,
     seq: i64,
     task_id: Option<Uuid>,
@@ -115,7 +115,7 @@ impl EventRow {
         })
     }
 
-    fn into_event(self) -> Result<Event, StoreError> {
+    pub(super) fn into_event(self) -> Result<Event, StoreError> {
         let Self { kind, data: JsonText(data), .. } = self;
         Ok(Event {
             agent_id: self.agent_id.into(),
@@ -133,11 +133,17 @@ fn all(rows: Vec<EventRow>) -> Result<Vec<Event>, StoreError> {
     rows.into_iter().map(EventRow::into_event).collect()
 }
 
+/// Columns filled by [`insert_sql`].
+const COLUMNS: usize = 10;
+/// Gives out cursors. The row stays locked until the transaction ends, so cursors become visible in their order.
+const TAKE_CURSORS: &str = "UPDATE event_cursor SET last = last + $1 RETURNING last, (SELECT owner FROM agent WHERE id = $2)";
+
 /// The statement for `rows` events. Called with powers of two only, so that the prepared ones are few.
 fn insert_sql(rows: usize) -> AssertSqlSafe<String> {
-    let mut sql = "INSERT INTO event (agent_id, seq, task_id, task_seq, run_id, at, kind, data) VALUES ".to_owned();
+    let mut sql =
+        "INSERT INTO event (agent_id, seq, task_id, task_seq, cursor, owner, run_id, at, kind, data) VALUES ".to_owned();
     for row in 0..rows {
-        for column in 1..=8 {
+        for column in 1..=COLUMNS {
             let before = if column > 1 {
                 ", "
             } else if row > 0 {
@@ -145,7 +151,7 @@ fn insert_sql(rows: usize) -> AssertSqlSafe<String> {
             } else {
                 "("
             };
-            let _ = write!(sql, "{before}${}", row * 8 + column);
+            let _ = write!(sql, "{before}${}", row * COLUMNS + column);
         }
         sql.push(')');
     }
@@ -241,16 +247,6 @@ impl Store {
                     .await?
                     .rows_affected();
                 if advanced == 1 {
-                    let mut events = b.events.into_iter();
-                    while events.len() > 0 {
-                        let rows = chunk(events.len());
-                        let mut insert = sqlx::query(insert_sql(rows));
-                        for row in events.by_ref().take(rows) {
-                            insert = insert.bind(row.agent_id).bind(row.seq).bind(row.task_id).bind(row.task_seq);
-                            insert = insert.bind(row.run_id).bind(row.at).bind(row.kind).bind(row.data);
-                        }
-                        insert.execute(&mut *t).await?;
-                    }
                     if let Some((progress, output, outcome, ended_at)) = b.run {
                         let update = sqlx::query(UPDATE_RUN).bind(b.run_id).bind(progress).bind(output).bind(outcome);
                         update.bind(ended_at).execute(&mut *t).await?;
@@ -263,7 +259,7 @@ impl Store {
                         insert.bind(started_at).execute(&mut *t).await?;
                         sqlx::query(UPDATE_SESSION).bind(b.agent_id).bind(session).execute(&mut *t).await?;
                     }
-                    Some(match b.task {
+                    let task = match b.task {
                         Some((change, failure)) => {
                             sqlx::query_as(change_sql(change.status, ""))
                                 .bind(b.task_id)
@@ -276,7 +272,26 @@ impl Store {
                                 .await?
                         }
                         None => None,
-                    })
+                    };
+                    // Last, because other appends wait from here on.
+                    let mut events = b.events.into_iter();
+                    if let Ok(count @ 1..) = i64::try_from(events.len()) {
+                        let taken = sqlx::query_as(TAKE_CURSORS).bind(count).bind(b.agent_id);
+                        let (last, owner): (i64, String) = taken.fetch_one(&mut *t).await?;
+                        let mut cursor = last - count;
+                        while events.len() > 0 {
+                            let rows = chunk(events.len());
+                            let mut insert = sqlx::query(insert_sql(rows));
+                            for row in events.by_ref().take(rows) {
+                                cursor += 1;
+                                insert = insert.bind(row.agent_id).bind(row.seq).bind(row.task_id).bind(row.task_seq);
+                                insert = insert.bind(cursor).bind(owner.clone()).bind(row.run_id);
+                                insert = insert.bind(row.at).bind(row.kind).bind(row.data);
+                            }
+                            insert.execute(&mut *t).await?;
+                        }
+                    }
+                    Some(task)
                 } else {
                     None
                 }

@@ -67,6 +67,13 @@ impl Store {
         row.map(KeyRow::into_key).transpose()
     }
 
+    /// A key by its id, valid or not.
+    pub async fn get_key(&self, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
+        const SQL: &str = "SELECT * FROM api_key WHERE id = $1";
+        let row: Option<KeyRow> = on!(read & self.db, |p| sqlx::query_as(SQL).bind(id.uuid()).fetch_optional(p).await?);
+        row.map(|row| row.into_key().map(|(key, _)| key)).transpose()
+    }
+
     /// Every key, also expired and revoked ones, oldest first.
     pub async fn list_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         const SQL: &str = "SELECT * FROM api_key ORDER BY id";

@@ -11,7 +11,7 @@ async fn app(settings: &[(&str, &str)]) -> TestApp {
     TestApp::with(&all).await
 }
 
-fn make_key(app: &TestApp, arguments: &[&str]) -> String {
+pub(crate) fn make_key(app: &TestApp, arguments: &[&str]) -> String {
     let mut all = vec!["key", "create"];
     all.extend(arguments);
     let output = app.mas(&all).output().expect("ran");

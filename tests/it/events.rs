@@ -1,5 +1,7 @@
 //! Event streams: from any cursor, without loss, to the end.
 
+mod log;
+
 use crate::support::{TestApp, assert_no_hole};
 use futures::StreamExt;
 use reqwest::Method;

@@ -1,6 +1,7 @@
 //! The store, on the engine the environment names: `SQLite`, or `PostgreSQL` when `MAS_TEST_POSTGRES_URL` is set.
 
 mod append;
+mod log;
 mod schema;
 pub(crate) mod support;
 

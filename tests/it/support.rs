@@ -169,6 +169,13 @@ impl TestApp {
         Pid::from_raw(server.id().cast_signed()).expect("a pid")
     }
 
+    /// Memory the server has in use.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_pid())).expect("a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).expect("a number") * 1024
+    }
+
     /// SIGKILL: the server ends without a chance to do anything.
     pub(crate) fn kill(&mut self) {
         kill_process(self.pid(), Signal::KILL).expect("killed");

@@ -4,7 +4,7 @@ use super::{actions::openapi_actions, openapi};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const OPERATIONS: [&str; 11] = [
+const OPERATIONS: [&str; 12] = [
     "cancel_task",
     "create_task",
     "get_agent",
@@ -13,6 +13,7 @@ const OPERATIONS: [&str; 11] = [
     "get_readiness",
     "get_task",
     "list_agents",
+    "list_events",
     "list_task_events",
     "list_tasks",
     "update_task",

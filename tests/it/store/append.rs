@@ -24,7 +24,7 @@ async fn with_agent() -> (TestStore, Provision) {
     (store, p)
 }
 
-async fn add_agent(store: &Store) -> Provision {
+pub(super) async fn add_agent(store: &Store) -> Provision {
     store.insert_task(&task("ann")).await.expect("inserted");
     let claimed = store.claim_task(Utc::now()).await.expect("claimed").expect("there");
     let p = provision(&claimed);
@@ -36,16 +36,16 @@ fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(6)
 }
 
-fn event(p: &Provision, seq: i64, kind: EventKind) -> Event {
+pub(super) fn event(p: &Provision, seq: i64, kind: EventKind) -> Event {
     let (agent_id, task_id, run_id) = (p.agent.id, Some(p.task_id), Some(p.run.id));
     Event { agent_id, seq, task_id, task_seq: Some(seq), run_id, at: now(), kind }
 }
 
-fn message(text: impl Into<String>) -> EventKind {
+pub(super) fn message(text: impl Into<String>) -> EventKind {
     EventKind::Message { text: text.into(), model: None, parent_tool_use_id: None }
 }
 
-fn batch<'a>(p: &Provision, offsets: (i64, i64), state: &'a Value, events: &'a [Event]) -> Batch<'a> {
+pub(super) fn batch<'a>(p: &Provision, offsets: (i64, i64), state: &'a Value, events: &'a [Event]) -> Batch<'a> {
     Batch {
         process_id: p.process.id,
         expected_offset: offsets.0,
