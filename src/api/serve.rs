@@ -33,9 +33,9 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
                     request.extensions_mut().insert(ConnectInfo(address));
                     router.clone().oneshot(request.map(Body::new))
                 });
-                let mut builder = auto::Builder::new(TokioExecutor::new());
+                // Telling HTTP/2 apart would need the first bytes, and that wait has no limit.
+                let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
                 builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
-                builder.http2().timer(TokioTimer::new());
                 let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
                 let connection = connections.watch(connection);
                 tokio::spawn(async move {

@@ -103,7 +103,8 @@ pub(super) async fn ensure(data: &DataDir, rules: &Path) -> anyhow::Result<Strin
 
 fn start(data: &DataDir, rules: &Path) -> anyhow::Result<()> {
     let mut arguments = vec![OsStr::new("__model"), OsStr::new("--data-dir"), data.path().as_os_str()];
-    if !rules.as_os_str().is_empty() {
+    let rules = std::path::absolute(rules).ok().filter(|_| !rules.as_os_str().is_empty());
+    if let Some(rules) = &rules {
         arguments.extend([OsStr::new("--rules"), rules.as_os_str()]);
     }
     start_background(&arguments, &data.rehearsal_log()).context("the rehearsal model cannot be started")
@@ -116,7 +117,7 @@ pub(super) async fn watch(data: DataDir, rules: PathBuf) {
         if lock::is_held(&data.rehearsal_lock()).is_ok_and(|held| !held) {
             tracing::warn!("the rehearsal model was gone; starting it again");
             if let Err(error) = start(&data, &rules) {
-                tracing::error!(%error, "the rehearsal model cannot be started");
+                tracing::error!(error = format!("{error:#}"), "the rehearsal model cannot be started");
             }
         }
     }

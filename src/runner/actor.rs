@@ -71,8 +71,7 @@ impl Actor {
 
     /// The actor's loop: until the process has ended and that is stored, or the gateway lets go.
     async fn supervise(mut self) {
-        let watch = self.runner.watcher.watch(&self.dir);
-        let mut tail = match Tail::open(&self.dir, self.offset, watch).await {
+        let mut tail = match self.open_tail().await {
             Ok(tail) => tail,
             Err(error) => {
                 tracing::error!(%error, agent = %self.agent.id, "the agent's output cannot be read");
@@ -116,6 +115,21 @@ impl Actor {
             }
             if self.machine.phase != Phase::Starting {
                 self.starting = None;
+            }
+        }
+    }
+
+    /// Opens the output; a passing fault, such as too many open files, must not cost a healthy agent its life.
+    async fn open_tail(&self) -> std::io::Result<Tail> {
+        let mut tries = 0;
+        loop {
+            match Tail::open(&self.dir, self.offset, self.runner.watcher.watch(&self.dir)).await {
+                Err(error) if tries < 20 && error.kind() != std::io::ErrorKind::InvalidData => {
+                    tracing::warn!(%error, agent = %self.agent.id, "the agent's output cannot be opened; trying again");
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                outcome => return outcome,
             }
         }
     }

@@ -260,11 +260,8 @@ impl Machine {
         self.outcome.duration_ms = end.duration_ms;
         self.outcome.model.clone_from(&self.session.model);
         let verdict = match (self.phase, self.verdict.take()) {
-            // A stop was asked for: what there is so far is the partial result.
-            (Phase::Interrupting, Some(verdict)) => {
-                self.outcome.result.clone_from(&self.last_message);
-                verdict
-            }
+            // A stop was asked for; what there is so far becomes the partial result.
+            (Phase::Interrupting, Some(verdict)) => verdict,
             (Phase::Working, _) if self.is_refusal_to_resume(end.failure.as_ref()) => {
                 self.is_resume_refused = true;
                 return;
@@ -347,7 +344,6 @@ impl Machine {
                 self.end_by(Effect::Kill, verdict, brief, now, reaction);
             }
             Phase::Interrupting => {
-                self.outcome.result.clone_from(&self.last_message);
                 let verdict = self.verdict.take().unwrap_or(Verdict::Cancelled);
                 self.end_by(Effect::Stop, verdict, brief, now, reaction);
             }

@@ -171,7 +171,7 @@ const UPDATE_RUN: &str = "UPDATE run SET progress = $2, latest_output = $3, outc
 const UPDATE_AGENT: &str = "UPDATE agent SET status = $2, generation = generation + 1, updated_at = $3 WHERE id = $1";
 
 const INSERT_NEXT: &str = "INSERT INTO process (id, agent_id, run_id, stdout_offset, state, started_at) \
-                           VALUES ($1, $2, $3, 0, $4, $5)";
+                           VALUES ($1, $2, $3, 0, $4, $5) ON CONFLICT (id) DO NOTHING";
 const UPDATE_SESSION: &str = "UPDATE agent SET session_id = $2 WHERE id = $1";
 
 /// A batch in the form the statements take it; owned, because the transaction outlives a dropped caller.

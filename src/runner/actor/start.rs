@@ -5,7 +5,7 @@ use crate::{
     adapter::{LaunchRequest, Outgoing, Resume, claude_code},
     bus::Topic,
     model::{agent::Backend, event::EventKind, project::PermissionMode},
-    process::{self, ExitReason, ExitRecord, Launched, Liveness, Spec, Started},
+    process::{self, ExitReason, ExitRecord, LaunchError, Launched, Liveness, Spec, Started},
     runner::{
         machine::{Beginning, Input, Machine, Reaction},
         preflight::find_cli,
@@ -40,7 +40,11 @@ impl Actor {
         self.machine.start_clock(&self.brief, Utc::now());
         match self.launch().await {
             Ok(started) => self.begin(Some(&started)).await,
-            Err(exit) => self.finish(&exit, None).await,
+            Err(NotStarted::Refused(exit)) => self.finish(&exit, None).await,
+            Err(NotStarted::ShimLost(problem)) => {
+                tracing::warn!(problem, agent = %self.agent.id, "the agent's shim died at its start");
+                self.finish_vanished(None).await;
+            }
         }
     }
 
@@ -141,7 +145,7 @@ impl Actor {
         Ok(self.machine.outbox.iter().filter(is_unsent).cloned().collect())
     }
 
-    async fn launch(&self) -> Result<Started, ExitRecord> {
+    async fn launch(&self) -> Result<Started, NotStarted> {
         let settings = &self.runner.settings;
         let executable = find_cli(settings).map_err(spawn_failed)?;
         let home = settings.home();
@@ -180,19 +184,28 @@ impl Actor {
         let launched = self.runner.launcher.launch(&self.dir, spec, &launch.env).await;
         match launched {
             Ok(Launched::Running(started)) => Ok(started),
-            Ok(Launched::Failed(exit)) => Err(exit),
+            Ok(Launched::Failed(exit)) => Err(NotStarted::Refused(exit)),
+            Err(error @ LaunchError::Silent(_)) => Err(NotStarted::ShimLost(error.to_string())),
             Err(error) => Err(spawn_failed(error.to_string())),
         }
     }
 }
 
-fn spawn_failed(detail: String) -> ExitRecord {
-    ExitRecord {
+/// Why there is no process.
+enum NotStarted {
+    /// The CLI cannot be started.
+    Refused(ExitRecord),
+    /// The shim died, or was too slow, before it said anything.
+    ShimLost(String),
+}
+
+fn spawn_failed(detail: String) -> NotStarted {
+    NotStarted::Refused(ExitRecord {
         code: None,
         signal: None,
         reason: ExitReason::SpawnFailed,
         detail: Some(detail),
         ended_at: Utc::now(),
         stdout_bytes: 0,
-    }
+    })
 }

@@ -2,6 +2,7 @@
 
 use super::Actor;
 use crate::{
+    bus::Topic,
     model::id::ProcessId,
     process::ProcessDir,
     runner::machine::{Beginning, Machine},
@@ -50,15 +51,21 @@ impl Actor {
         self.machine = next.machine;
         self.offset = 0;
         self.input = None;
+        // Others may start during the pause.
+        self.starting = None;
     }
 
     /// Starts the process that takes over, after a pause that grows with each.
     pub(super) async fn run_next(self) {
         let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.machine.recoveries().saturating_sub(1)).min(64);
         tracing::warn!(agent = %self.agent.id, ?pause, "the agent's process was lost; another takes over");
+        let mut control = self.runner.bus.subscribe(Topic::Control(self.task.id));
         tokio::select! {
-            () = self.runner.stop.cancelled() => {}
-            () = tokio::time::sleep(pause) => Box::pin(self.run_new()).await,
+            () = self.runner.stop.cancelled() => return,
+            // A cancel; it is looked at before the start.
+            () = control.changed() => {}
+            () = tokio::time::sleep(pause) => {}
         }
+        Box::pin(self.run_new()).await;
     }
 }

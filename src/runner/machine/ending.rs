@@ -14,7 +14,10 @@ use chrono::{DateTime, Utc};
 
 impl Machine {
     pub(super) fn shut_down(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
-        self.outcome.result.clone_from(&self.last_message);
+        if matches!(self.phase, Phase::Closing | Phase::Stopping | Phase::Ended) {
+            reaction.effects.push(Effect::Kill);
+            return;
+        }
         let verdict = self.verdict.take().unwrap_or_else(|| {
             let detail = "the gateway was shut down with `runner.on_shutdown = stop`; create the task again";
             Verdict::Failed(Failure::new(FailureCode::AgentExited, detail))
@@ -47,10 +50,7 @@ impl Machine {
         {
             return self.hand_over(brief, beginning, reaction);
         }
-        let verdict = self.verdict.take().unwrap_or_else(|| {
-            self.outcome.result.clone_from(&self.last_message);
-            Verdict::Failed(self.exit_failure(exit, stderr))
-        });
+        let verdict = self.verdict.take().unwrap_or_else(|| Verdict::Failed(self.exit_failure(exit, stderr)));
         self.finish(verdict, reaction);
     }
 
@@ -100,7 +100,6 @@ impl Machine {
             return self.hand_over(brief, beginning, reaction);
         }
         let verdict = self.verdict.take().unwrap_or_else(|| {
-            self.outcome.result.clone_from(&self.last_message);
             let detail = "the agent's process vanished without a record, as in a reboot; what it wrote until then is kept. Create the task again.";
             Verdict::Failed(Failure::new(FailureCode::AgentLost, detail))
         });
@@ -154,6 +153,10 @@ impl Machine {
     }
 
     fn finish(&mut self, verdict: Verdict, reaction: &mut Reaction) {
+        if verdict != Verdict::Complete && self.outcome.result.is_none() {
+            // The turn gave none: what there is so far is the partial result.
+            self.outcome.result.clone_from(&self.last_message);
+        }
         reaction.task = Some(verdict.task_status());
         reaction.agent = Some(verdict.agent_status());
         self.progress = match &verdict {

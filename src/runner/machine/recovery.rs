@@ -48,7 +48,7 @@ impl Machine {
         self.enter(Phase::Ended, None);
     }
 
-    /// The machine of the process that takes over. Events go on where they were; a fresh beginning forgets the rest.
+    /// The machine of the process that takes over. Events go on where they were.
     pub(in crate::runner) fn successor(&self, brief: &Brief, beginning: Beginning, now: DateTime<Utc>) -> Self {
         let mut next = Self::new(now, brief.ready_timeout, self.next_task_seq);
         next.next_seq = self.next_seq;
@@ -56,11 +56,10 @@ impl Machine {
         next.beginning = beginning;
         next.progress.clone_from(&self.progress);
         next.task_until = self.task_until;
-        if beginning == Beginning::Resume {
-            next.has_session = true;
-            next.latest_output.clone_from(&self.latest_output);
-            next.last_message.clone_from(&self.last_message);
-        }
+        // Until the next process writes something, this is the partial result.
+        next.latest_output.clone_from(&self.latest_output);
+        next.last_message.clone_from(&self.last_message);
+        next.has_session = beginning == Beginning::Resume;
         next
     }
 }

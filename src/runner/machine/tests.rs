@@ -273,6 +273,27 @@ fn structured_answers_are_validated_here_too() {
 }
 
 #[test]
+fn shutting_down_after_the_result_keeps_the_result() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    stage.line(MESSAGE);
+    stage.line(RESULT);
+    assert_eq!(stage.input(Input::Shutdown).effects, [Effect::Kill]);
+    assert_eq!(stage.exit(ExitReason::Killed, None).task, Some(TaskStatus::Complete));
+    assert_eq!(stage.machine.outcome.result.as_deref(), Some("done"));
+}
+
+#[test]
+fn a_crash_during_a_cancel_keeps_the_partial_result() {
+    let mut stage = Stage::new(None);
+    stage.line(READY);
+    stage.line(MESSAGE);
+    stage.input(Input::Cancel);
+    stage.exit(ExitReason::Exited, None);
+    assert_eq!(stage.machine.outcome.result.as_deref(), Some("half done"));
+}
+
+#[test]
 fn shutting_down_ends_the_agent_and_says_so() {
     let mut stage = Stage::new(None);
     stage.line(READY);

@@ -6,6 +6,7 @@ use mas_gateway::{
     model::{
         agent::AgentStatus,
         event::{Event, EventKind},
+        id::ProcessId,
         run::{Failure, FailureCode, RunOutcome, Usage},
         task::TaskStatus,
     },
@@ -16,6 +17,7 @@ use std::{
     task::Poll,
     time::{Duration, Instant},
 };
+use uuid::Uuid;
 
 /// A store with one claimed task and its agent.
 async fn with_agent() -> (TestStore, Provision) {
@@ -197,5 +199,22 @@ async fn a_dropped_caller_loses_no_acknowledged_write() {
         }
     }
     assert!(acknowledged < 200, "no caller left");
+    store.end().await;
+}
+
+#[tokio::test]
+async fn a_repeated_take_over_is_one_take_over() {
+    let (store, p) = with_agent().await;
+    let events = [event(&p, 1, message("lost"))];
+    let next = Process { id: ProcessId::generate(), ..p.process.clone() };
+    let session = Uuid::new_v4();
+    let update = Batch { next: Some((&next, session)), process_ended: true, ..batch(&p, (0, 0), &Value::Null, &events) };
+    for _ in 0..2 {
+        assert_eq!(store.append(&update).await.expect("appended"), Appended::Done { task: None });
+    }
+    let open = store.list_open_processes().await.expect("listed");
+    assert_eq!(open.iter().map(|process| process.id).collect::<Vec<_>>(), [next.id]);
+    let agent = store.get_agent(p.agent.id, None).await.expect("read").expect("there");
+    assert_eq!(agent.session_id, session);
     store.end().await;
 }
