@@ -4,10 +4,13 @@ use axum::{Router, body::Body, extract::ConnectInfo};
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
 };
-use std::{io, time::Duration};
-use tokio::net::TcpListener;
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -28,21 +31,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             Ok((stream, address)) => {
                 // Small answers should not wait for more to send.
                 let _ = stream.set_nodelay(true);
-                let router = router.clone();
-                let service = service_fn(move |mut request: Request<Incoming>| {
-                    request.extensions_mut().insert(ConnectInfo(address));
-                    router.clone().oneshot(request.map(Body::new))
-                });
-                // Telling HTTP/2 apart would need the first bytes, and that wait has no limit.
-                let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
-                builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
-                let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-                let connection = connections.watch(connection);
-                tokio::spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "a connection ended badly");
-                    }
-                });
+                tokio::spawn(connection(stream, address, router.clone(), connections.watcher(), stop.clone()));
             }
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
@@ -54,6 +43,26 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     drop(listener);
     if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
         tracing::warn!("connections were still open at the end of server.shutdown_seconds");
+    }
+}
+
+/// Serves one connection to its end.
+async fn connection(stream: TcpStream, address: SocketAddr, router: Router, watcher: Watcher, stop: CancellationToken) {
+    // The library's limit begins with the first byte.
+    tokio::select! {
+        () = stop.cancelled() => return,
+        first = tokio::time::timeout(HEAD_LIMIT, stream.readable()) => if !matches!(first, Ok(Ok(()))) { return },
+    }
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(address));
+        router.clone().oneshot(request.map(Body::new))
+    });
+    // Telling HTTP/2 apart would need the first bytes, and that wait has no limit.
+    let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(serving.into_owned()).await {
+        tracing::debug!(%error, "a connection ended badly");
     }
 }
 
