@@ -49,9 +49,10 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 /// Serves one connection to its end.
 async fn connection(stream: TcpStream, address: SocketAddr, router: Router, watcher: Watcher, stop: CancellationToken) {
     // The library's limit begins with the first byte.
+    let mut byte = [0];
     tokio::select! {
         () = stop.cancelled() => return,
-        first = tokio::time::timeout(HEAD_LIMIT, stream.readable()) => if !matches!(first, Ok(Ok(()))) { return },
+        first = tokio::time::timeout(HEAD_LIMIT, stream.peek(&mut byte)) => if !matches!(first, Ok(Ok(1))) { return },
     }
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(address));
