@@ -8,15 +8,16 @@ mod validate;
 pub use data_dir::DataDir;
 pub use gc::Gc;
 
-use crate::model::project::{PermissionMode, Project};
+use crate::model::{
+    pattern::any_matches,
+    project::{DEFAULT_PROJECT, PermissionMode, Project},
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 const DEFAULTS: &str = include_str!("defaults.toml");
 /// Variables with a meaning of their own, which are not settings.
 const FLAT_VARIABLES: [&str; 2] = ["MAS_CONFIG", "MAS_BOOTSTRAP_KEY"];
-/// The project that exists without configuration.
-pub const DEFAULT_PROJECT: &str = "default";
 
 /// What is wrong with the configuration, naming the setting.
 #[derive(Debug, thiserror::Error)]
@@ -158,13 +159,6 @@ pub struct ClaudeCode {
     pub env_allow: Vec<String>,
 }
 
-impl ClaudeCode {
-    /// Whether tasks may ask for `model`.
-    pub fn allows_model(&self, model: &str) -> bool {
-        self.models.iter().any(|pattern| matches_pattern(pattern, model))
-    }
-}
-
 /// `[rehearsal]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -275,7 +269,7 @@ impl Config {
         }
         self.agent_env = environment
             .iter()
-            .filter(|(name, _)| self.claude_code.env_allow.iter().any(|pattern| matches_pattern(pattern, name)))
+            .filter(|(name, _)| any_matches(&self.claude_code.env_allow, name))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         Ok(())
@@ -318,10 +312,6 @@ const LIST_SETTINGS: [&str; 2] = ["claude_code.models", "claude_code.env_allow"]
 
 fn is_list(variable: &str) -> bool {
     LIST_SETTINGS.iter().any(|key| variable == format!("mas_{}", key.replace('.', "__")))
-}
-
-fn matches_pattern(pattern: &str, text: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == text, |start| text.starts_with(start))
 }
 
 fn hide_password(url: &str) -> String {

@@ -5,6 +5,7 @@ pub mod event;
 pub mod id;
 pub mod key;
 pub mod limits;
+pub mod pattern;
 pub mod project;
 pub mod run;
 pub mod runner;

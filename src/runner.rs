@@ -24,7 +24,7 @@ use crate::{
 };
 use chrono::{TimeDelta, Utc};
 use futures::FutureExt;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -43,12 +43,6 @@ pub struct Settings {
     pub data: config::DataDir,
     /// Base URL of the rehearsal model, when it answers.
     pub rehearsal_url: Option<String>,
-}
-
-impl Settings {
-    fn home(&self) -> PathBuf {
-        self.data.home()
-    }
 }
 
 /// Supervises agents on this host.

@@ -75,6 +75,7 @@ fn agents_inherit_only_what_is_allowed() {
 #[test]
 fn models_match_exactly_or_by_prefix() {
     let config = load(&[("HOME", "/h")]).expect("valid");
-    assert!(config.claude_code.allows_model("sonnet") && config.claude_code.allows_model("claude-opus-4-8"));
-    assert!(!config.claude_code.allows_model("gpt-5") && !config.claude_code.allows_model("sonnets"));
+    let allows = |model| any_matches(&config.claude_code.models, model);
+    assert!(allows("sonnet") && allows("claude-opus-4-8"));
+    assert!(!allows("gpt-5") && !allows("sonnets"));
 }

@@ -3,6 +3,9 @@
 use super::word::word_enum;
 use std::path::PathBuf;
 
+/// The project that exists without configuration, and that requests mean when they name none.
+pub const DEFAULT_PROJECT: &str = "default";
+
 word_enum! {
     /// What Claude Code may do without asking (its own `--permission-mode` words).
     PermissionMode {

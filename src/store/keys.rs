@@ -88,9 +88,4 @@ impl Store {
             on!(write & self.db, |p| sqlx::query(SQL).bind(id.uuid()).bind(micros(at)).execute(p).await?.rows_affected());
         Ok(changed > 0)
     }
-
-    /// How many keys there are, valid or not.
-    pub async fn count_keys(&self) -> Result<i64, StoreError> {
-        Ok(on!(read & self.db, |p| sqlx::query_scalar("SELECT count(*) FROM api_key").fetch_one(p).await?))
-    }
 }

@@ -300,11 +300,4 @@ impl Store {
         const SQL: &str = "SELECT * FROM task WHERE status = $1 AND run_id IS NULL ORDER BY id";
         all(on!(read & self.db, |p| sqlx::query_as(SQL).bind(TaskStatus::Assigned.as_str()).fetch_all(p).await?))
     }
-
-    /// How many tasks stand where; statuses without tasks are left out.
-    pub async fn task_counts(&self) -> Result<Vec<(TaskStatus, i64)>, StoreError> {
-        const SQL: &str = "SELECT status, count(*) FROM task GROUP BY status";
-        let rows: Vec<(String, i64)> = on!(read & self.db, |p| sqlx::query_as(SQL).fetch_all(p).await?);
-        rows.into_iter().map(|(status, count)| Ok((word(&status)?, count))).collect()
-    }
 }

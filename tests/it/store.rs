@@ -105,7 +105,9 @@ async fn each_task_is_claimed_once() {
     }
     assert_eq!(claimed.len(), 200);
     assert_eq!(claimed.into_iter().collect::<HashSet<_>>().len(), 200);
-    assert_eq!(store.task_counts().await.expect("counted"), [(TaskStatus::Assigned, 200)]);
+    let status = Some(TaskStatus::Assigned);
+    let assigned = TaskFilter { owner: None, status, agent_type: None, project: None, before: None, limit: 1000 };
+    assert_eq!(store.list_tasks(&assigned).await.expect("listed").len(), 200);
     store.end().await;
 }
 
@@ -244,7 +246,7 @@ async fn keys_are_found_by_hash_and_end_when_revoked() {
     store.insert_key(&twin, &hash).await.expect_err("the hash is taken");
     assert_eq!(store.find_key(&[0, 1, 2, 3, 4, 5, 6, 7]).await.expect("read"), Some((key.clone(), hash)));
     assert_eq!(store.find_key(&[9; 8]).await.expect("read"), None);
-    assert_eq!((store.count_keys().await.expect("counted"), store.list_keys().await.expect("listed")), (1, vec![key.clone()]));
+    assert_eq!(store.list_keys().await.expect("listed"), std::slice::from_ref(&key));
     assert!(store.revoke_key(key.id, now).await.expect("revoked"));
     assert!(store.revoke_key(key.id, Utc::now() + chrono::TimeDelta::days(1)).await.expect("revoked again"));
     assert!(!store.revoke_key(twin.id, now).await.expect("tried"));

@@ -13,6 +13,8 @@ use crate::{
         id::TaskId,
         key::Principal,
         limits::{BUDGET_USD, DESCRIPTION_CHARS, IDEMPOTENCY_KEY_CHARS, TIMEOUT_SECONDS, TITLE_CHARS},
+        pattern::any_matches,
+        project::DEFAULT_PROJECT,
         task::{OnLost, Priority, Task, TaskStatus},
     },
 };
@@ -20,8 +22,6 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
-
-const DEFAULT_PROJECT: &str = "default";
 
 /// A task to create.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -153,7 +153,7 @@ impl CreateTask {
             format!("there is no such project; use one of: {known}")
         });
         if let Some(model) = &self.model {
-            refusals.check(settings.allows_model(model), "model", || {
+            refusals.check(any_matches(&settings.models, model), "model", || {
                 format!("is not allowed; use one of: {} (a trailing * stands for any ending)", settings.models.join(", "))
             });
             refusals.no_nul("model", model);
@@ -218,12 +218,6 @@ impl UpdateTask {
             refusals.title(title);
         }
         refusals.finish()
-    }
-}
-
-impl AppSettings {
-    fn allows_model(&self, model: &str) -> bool {
-        self.models.iter().any(|pattern| pattern.strip_suffix('*').map_or(pattern == model, |start| model.starts_with(start)))
     }
 }
 

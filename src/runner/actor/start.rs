@@ -148,7 +148,7 @@ impl Actor {
     async fn launch(&self) -> Result<Started, NotStarted> {
         let settings = &self.runner.settings;
         let executable = find_cli(settings).map_err(spawn_failed)?;
-        let home = settings.home();
+        let home = settings.data.home();
         for dir in [&settings.claude_code.config_dir, &home] {
             std::fs::create_dir_all(dir).map_err(|error| spawn_failed(format!("{}: {error}", dir.display())))?;
         }
