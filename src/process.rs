@@ -40,21 +40,26 @@ mod command;
 mod dir;
 mod input;
 pub mod lock;
+mod record;
 mod session;
 pub mod shim;
 mod shim_io;
+mod signals;
 mod spawn;
 mod tail;
 pub mod tree;
+mod usage;
 mod watch;
 
 pub use background::start_background;
 pub use command::{CommandError, CommandOutput, run_command};
-pub use dir::{ExitReason, ExitRecord, Liveness, ProcessDir, Spec, Started};
+pub use dir::{Liveness, ProcessDir};
 pub use input::{Input, MAX_LINE_BYTES};
+pub use record::{ExitReason, ExitRecord, Spec, Started};
 pub use spawn::{LaunchError, Launched, Launcher};
 pub use tail::{Tail, TailBatch};
-pub use tree::{ProcessFacts, kill_leftovers, process_facts};
+pub use tree::kill_leftovers;
+pub use usage::{ProcessFacts, process_facts};
 pub use watch::{DirWatch, Watcher};
 
 /// Environment variable by which processes of an agent are recognised; its value is the process id.

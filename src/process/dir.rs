@@ -1,8 +1,8 @@
-//! A process directory: its files, its records, and what they say about the process.
+//! A process directory: its files and what they say about the process.
 
+use super::record::{ExitRecord, Started, StoredSpec};
 use crate::model::id::ProcessId;
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
@@ -13,105 +13,6 @@ use std::{
 /// The directory of one process, `<root>/<process id>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessDir(PathBuf);
-
-/// What to run and within which limits. The environment is given separately and never stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spec {
-    /// Program (looked up in the CLI's `PATH` unless it has a `/`) and arguments.
-    pub argv: Vec<String>,
-    /// Working directory of the CLI; absolute.
-    pub cwd: PathBuf,
-    /// When the CLI is stopped if it still runs.
-    pub deadline: Option<DateTime<Utc>>,
-    /// Size that `stdout` never exceeds.
-    pub max_output_bytes: u64,
-    /// Time between the request to stop and the kill, and between the end of stdout and the end of the CLI.
-    pub stop_grace_ms: u64,
-}
-
-/// `spec.json`: the [`Spec`] with what the launcher adds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct StoredSpec {
-    #[serde(flatten)]
-    pub(super) spec: Spec,
-    pub(super) marker: String,
-    pub(super) cgroup_parent: Option<PathBuf>,
-}
-
-impl StoredSpec {
-    /// The cgroup of the CLI and all it starts, if one can be made.
-    pub(super) fn cgroup(&self) -> Option<PathBuf> {
-        self.cgroup_parent.as_ref().map(|parent| parent.join(format!("mas-{}", self.marker)))
-    }
-}
-
-/// `started.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Started {
-    /// The supervising shim.
-    pub shim_pid: u32,
-    /// The CLI.
-    pub pid: u32,
-    /// The cgroup the CLI was put into; absent if it runs without.
-    pub cgroup: Option<PathBuf>,
-    /// When the CLI was started.
-    pub started_at: DateTime<Utc>,
-}
-
-/// `exit.json`: how it ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExitRecord {
-    /// Exit code, if the CLI ended by itself.
-    pub code: Option<i32>,
-    /// Signal that ended the CLI.
-    pub signal: Option<i32>,
-    /// Why it ended.
-    pub reason: ExitReason,
-    /// More about the reason, in words.
-    pub detail: Option<String>,
-    /// When nothing of the process was left.
-    pub ended_at: DateTime<Utc>,
-    /// Final size of `stdout`.
-    pub stdout_bytes: u64,
-}
-
-/// Why a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExitReason {
-    /// By itself.
-    Exited,
-    /// It was asked to stop.
-    Stopped,
-    /// It was killed on request.
-    Killed,
-    /// Its deadline passed.
-    Deadline,
-    /// It wrote more than it may.
-    OutputLimit,
-    /// Its output could not be stored.
-    DiskFull,
-    /// It closed its output and lived on.
-    OutputClosed,
-    /// It could not be started.
-    SpawnFailed,
-}
-
-impl ExitReason {
-    /// The word used in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exited => "exited",
-            Self::Stopped => "stopped",
-            Self::Killed => "killed",
-            Self::Deadline => "deadline",
-            Self::OutputLimit => "output_limit",
-            Self::DiskFull => "disk_full",
-            Self::OutputClosed => "output_closed",
-            Self::SpawnFailed => "spawn_failed",
-        }
-    }
-}
 
 /// What is known about a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -316,7 +217,11 @@ pub(super) fn write_whole(path: &Path, record: &impl Serialize) -> io::Result<()
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::record::{ExitReason, Spec},
+        *,
+    };
+    use chrono::Utc;
 
     fn dir() -> (tempfile::TempDir, ProcessDir) {
         let root = tempfile::tempdir().expect("temporary directory");
@@ -367,12 +272,5 @@ mod tests {
         assert_eq!(dir.stderr_tail(9), "third\n");
         assert_eq!(dir.stderr_tail(4), "ird\n");
         assert_eq!(dir.stderr_tail(100), "first\nsecond\nthird\n");
-    }
-
-    #[test]
-    fn reasons_are_spelled_as_in_json() {
-        for reason in [ExitReason::Exited, ExitReason::OutputLimit, ExitReason::SpawnFailed, ExitReason::DiskFull] {
-            assert_eq!(serde_json::to_value(reason).expect("serialises"), reason.as_str());
-        }
     }
 }

@@ -1,8 +1,9 @@
 //! The shim's loop: moves bytes between files and the CLI until one of the reasons to end arrives, then ends the tree.
 
 use super::{
-    dir::{ExitReason, Spec},
+    record::{ExitReason, Spec},
     shim_io::{Capture, Journal, LineBuffer, Log, Meaning, Outbox},
+    signals::{Signals, arrived},
     tree::{self, Tree},
 };
 use chrono::Utc;
@@ -10,13 +11,10 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, Signal, WaitStatus, kill_process},
 };
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1};
 use std::{
     fs::File,
     io::{self, ErrorKind, Read},
-    os::unix::net::UnixStream,
     process::{ChildStderr, ChildStdin, ChildStdout},
-    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -29,33 +27,6 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// Reads of the FIFO before the others get their turn.
 const FIFO_SHARE: usize = 16;
-
-/// Signals as readable sockets.
-pub(super) struct Signals {
-    child: UnixStream,
-    stop: UnixStream,
-    kill: UnixStream,
-}
-
-impl Signals {
-    pub(super) fn install() -> io::Result<Self> {
-        // Handlers, not SIG_IGN: exec resets them, so the CLI starts with the defaults.
-        for ignored in [SIGINT, SIGHUP, SIGQUIT, SIGPIPE] {
-            signal_hook::flag::register(ignored, Arc::new(AtomicBool::new(false)))?;
-        }
-        let pipe = |signal| -> io::Result<UnixStream> {
-            let (reader, writer) = UnixStream::pair()?;
-            reader.set_nonblocking(true)?;
-            signal_hook::low_level::pipe::register(signal, writer)?;
-            Ok(reader)
-        };
-        Ok(Self { child: pipe(SIGCHLD)?, stop: pipe(SIGTERM)?, kill: pipe(SIGUSR1)? })
-    }
-}
-
-fn arrived(mut signal: &UnixStream) -> bool {
-    signal.read(&mut [0; 64]).is_ok_and(|count| count > 0)
-}
 
 /// Why the process ends, and when its tree is killed at the latest.
 pub(super) struct Ending {

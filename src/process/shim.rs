@@ -4,9 +4,11 @@
 
 use super::{
     MARKER_VARIABLE,
-    dir::{ExitReason, ExitRecord, ProcessDir, Started, StoredSpec, append, write_whole},
-    session::{DISK_PATIENCE, DISK_RETRY, Ending, Session, Signals},
+    dir::{ProcessDir, append, write_whole},
+    record::{ExitReason, ExitRecord, Started, StoredSpec},
+    session::{DISK_PATIENCE, DISK_RETRY, Ending, Session},
     shim_io::{CHUNK, Capture, Journal, LineBuffer, Log, Outbox},
+    signals::Signals,
     tree::{self, Tree},
 };
 use chrono::Utc;

@@ -1,7 +1,8 @@
 //! Server side of a start: prepares the directory, starts the shim, waits until it has started the CLI.
 
 use super::{
-    dir::{ExitRecord, Liveness, ProcessDir, Spec, Started, StoredSpec, append},
+    dir::{Liveness, ProcessDir, append},
+    record::{ExitRecord, Spec, Started, StoredSpec},
     tree,
 };
 use std::{collections::BTreeMap, io, path::PathBuf, process::Stdio, time::Duration};

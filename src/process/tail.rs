@@ -1,7 +1,8 @@
 //! Reads a CLI's stdout in complete lines from a byte offset, across restarts of either side.
 
 use super::{
-    dir::{ExitRecord, Liveness, ProcessDir},
+    dir::{Liveness, ProcessDir},
+    record::ExitRecord,
     watch::DirWatch,
 };
 use std::{

@@ -15,8 +15,6 @@ use std::{
 /// How long a kill goes on before what is left is reported as unkillable.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 const KILL_STEP: Duration = Duration::from_millis(10);
-/// `USER_HZ`: the unit of times in `/proc`, the same on every architecture Rust supports on Linux.
-const TICKS_PER_SECOND: u32 = 100;
 
 /// The cgroup below which agents can have theirs: our own, if it is of version 2 and lets us make and kill children.
 /// Tried once, at start.
@@ -191,7 +189,7 @@ fn children(pid: Pid) -> Vec<Pid> {
 }
 
 /// Fields of `/proc/PID/stat` after the name, which may contain anything; the first is the state (field 3).
-fn stat_fields(pid: u32) -> Option<Vec<String>> {
+pub(super) fn stat_fields(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(stat.rsplit_once(") ")?.1.split_whitespace().map(str::to_owned).collect())
 }
@@ -249,26 +247,6 @@ pub async fn kill_leftovers(dir: &ProcessDir) -> io::Result<u32> {
     .map_err(io::Error::other)?
 }
 
-/// What a process uses, measured by the kernel.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ProcessFacts {
-    /// Resident memory.
-    pub rss_bytes: u64,
-    /// User and system time so far.
-    pub cpu_seconds: f64,
-}
-
-/// Measures `pid` alone, without its children. `None` if there is no such process or it is dead.
-pub fn process_facts(pid: u32) -> Option<ProcessFacts> {
-    let fields = stat_fields(pid)?;
-    let ticks = |index: usize| fields.get(index)?.parse::<u32>().ok();
-    let cpu_seconds = (f64::from(ticks(11)?) + f64::from(ticks(12)?)) / f64::from(TICKS_PER_SECOND);
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = resident.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(ProcessFacts { rss_bytes: kibibytes * 1024, cpu_seconds })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,13 +262,6 @@ mod tests {
         assert_eq!(own_cgroup(hybrid, "0::/../outside"), None);
         assert_eq!(own_cgroup("31 23 0:28 / /sys rw - tmpfs tmpfs rw", "0::/"), None);
         assert_eq!(own_cgroup(hybrid, "4:memory:/x"), None);
-    }
-
-    #[test]
-    fn measures_this_process() {
-        let facts = process_facts(std::process::id()).expect("we live");
-        assert!(facts.rss_bytes > 100_000 && facts.cpu_seconds >= 0.0, "{facts:?}");
-        assert_eq!(process_facts(u32::MAX), None);
     }
 
     #[test]
