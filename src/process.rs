@@ -34,6 +34,7 @@
 //! | `started.json`, `exit.json` | shim | facts, each written whole or not at all |
 //! | `lock` | shim | locked while the shim lives |
 //! | `shim.log` | shim | what it has to say about itself |
+//! | any other | server | a file for the CLI, given at the launch |
 
 mod background;
 mod command;

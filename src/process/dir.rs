@@ -100,6 +100,23 @@ impl ProcessDir {
         self.0.join("shim.log")
     }
 
+    /// A file that was given at the launch.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Whether `name` can be that of a file given at the launch: a plain one that is not ours.
+    fn is_free(&self, name: &str) -> bool {
+        let records = [self.spec(), self.started(), self.exit()];
+        let halves = records.each_ref().map(|record| half_written(record));
+        let streams = [self.stdin(), self.stdin_log(), self.stdout(), self.stderr()];
+        let others = [self.exit_reserve(), self.lock(), self.shim_log()];
+        let path = self.file(name);
+        // A name with a `/`, an empty one and `..` all name something other than a file of the directory.
+        let is_plain = path.file_name().is_some_and(|last| last == name) && !name.contains('\0');
+        is_plain && ![&records[..], &halves, &streams, &others].concat().contains(&path)
+    }
+
     /// Whether a shim holds the lock.
     pub(super) fn is_locked(&self) -> io::Result<bool> {
         super::lock::is_held(&self.lock())
@@ -173,8 +190,12 @@ impl ProcessDir {
         }
     }
 
-    /// Creates the directory with all a shim needs.
-    pub(super) fn create(&self, stored: &StoredSpec) -> io::Result<()> {
+    /// Creates the directory with all a shim needs, and `files` for the CLI: names and contents.
+    pub(super) fn create(&self, stored: &StoredSpec, files: &[(String, String)]) -> io::Result<()> {
+        if let Some((name, _)) = files.iter().find(|(name, _)| !self.is_free(name)) {
+            let problem = format!("{name:?} cannot be the name of a file in a process directory");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
         if let Some(root) = self.0.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(root)?;
         }
@@ -183,6 +204,10 @@ impl ProcessDir {
         rustix::fs::mkfifoat(rustix::fs::CWD, self.stdin(), owner)?;
         for file in [self.stdin_log(), self.stdout(), self.stderr(), self.lock()] {
             append(&file)?;
+        }
+        for (name, content) in files {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.file(name))?;
+            file.write_all(content.as_bytes())?;
         }
         write_whole(&self.spec(), stored)
     }
@@ -207,9 +232,14 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T
     }
 }
 
+/// Where a record is until it is whole.
+fn half_written(record: &Path) -> PathBuf {
+    record.with_extension("json.new")
+}
+
 /// Readers see the whole record or none.
 pub(super) fn write_whole(path: &Path, record: &impl Serialize) -> io::Result<()> {
-    let temporary = path.with_extension("json.new");
+    let temporary = half_written(path);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(&serde_json::to_vec(record)?)?;
     fs::rename(&temporary, path)
@@ -227,8 +257,22 @@ mod tests {
         let root = tempfile::tempdir().expect("temporary directory");
         let dir = ProcessDir::new(root.path(), ProcessId::generate());
         let spec = Spec { argv: vec!["x".into()], cwd: "/".into(), deadline: None, max_output_bytes: 1, stop_grace_ms: 1 };
-        dir.create(&StoredSpec { spec, marker: "m".into(), cgroup_parent: None }).expect("creates");
+        dir.create(&StoredSpec { spec, marker: "m".into(), cgroup_parent: None }, &[]).expect("creates");
         (root, dir)
+    }
+
+    #[test]
+    fn only_plain_names_that_are_not_ours_are_free() {
+        let (_root, dir) = dir();
+        for name in ["mcp.json", ".hidden", "a b", "spec.json.bak", "..."] {
+            assert!(dir.is_free(name), "{name}");
+        }
+        for name in ["", ".", "..", "/", "a/b", "a/", "../x", "./x", "/etc/x", "a\0b", "exit.json.tmp", "started.json.new"] {
+            assert!(!dir.is_free(name), "{name}");
+        }
+        for file in fs::read_dir(dir.path()).expect("reads").flatten() {
+            assert!(!dir.is_free(file.file_name().to_str().expect("UTF-8")), "{file:?}");
+        }
     }
 
     #[test]

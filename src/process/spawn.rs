@@ -53,12 +53,20 @@ impl Launcher {
         Self { executable: "/proc/self/exe".into(), cgroup_parent: tree::cgroup_parent() }
     }
 
-    /// Starts `spec` in a new directory, with exactly `env` as its environment, and returns once the CLI is started or
-    /// known not to be. Run it to its end: a dropped future leaves a running process behind.
-    pub async fn launch(&self, dir: &ProcessDir, spec: Spec, env: &BTreeMap<String, String>) -> Result<Launched, LaunchError> {
+    /// Starts `spec` in a new directory, with exactly `env` as its environment and `files` (plain names and contents) in
+    /// the directory, and returns once the CLI is started or known not to be. Run it to its end: a dropped future leaves a
+    /// running process behind.
+    pub async fn launch(
+        &self,
+        dir: &ProcessDir,
+        spec: Spec,
+        env: &BTreeMap<String, String>,
+        files: &[(&str, &str)],
+    ) -> Result<Launched, LaunchError> {
         let (this, place, env) = (self.clone(), dir.clone(), env.clone());
+        let files: Vec<_> = files.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect();
         // Making files and forking both block; the thread has no meaning for the shim, which has no death signal.
-        let mut shim = tokio::task::spawn_blocking(move || this.start_shim(&place, spec, &env))
+        let mut shim = tokio::task::spawn_blocking(move || this.start_shim(&place, spec, &env, &files))
             .await
             .map_err(|error| LaunchError::Shim(io::Error::other(error)))??;
         let mut word = [0];
@@ -90,12 +98,18 @@ impl Launcher {
         }
     }
 
-    fn start_shim(&self, dir: &ProcessDir, spec: Spec, env: &BTreeMap<String, String>) -> Result<Child, LaunchError> {
+    fn start_shim(
+        &self,
+        dir: &ProcessDir,
+        spec: Spec,
+        env: &BTreeMap<String, String>,
+        files: &[(String, String)],
+    ) -> Result<Child, LaunchError> {
         let not_named = || LaunchError::Prepare(io::Error::other("the directory is not named after a process id"));
         let marker = dir.id().ok_or_else(not_named)?.to_string();
         let stored = StoredSpec { spec, marker, cgroup_parent: self.cgroup_parent.clone() };
         let place = std::path::absolute(dir.path()).map_err(LaunchError::Prepare)?;
-        dir.create(&stored).map_err(LaunchError::Prepare)?;
+        dir.create(&stored, files).map_err(LaunchError::Prepare)?;
         let log = append(&dir.shim_log()).map_err(LaunchError::Prepare)?;
         #[expect(clippy::disallowed_methods, reason = "this is the place that starts shims")]
         let mut command = Command::new(&self.executable);

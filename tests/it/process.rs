@@ -4,8 +4,8 @@ use chrono::Utc;
 use mas_gateway::{
     model::id::ProcessId,
     process::{
-        ExitReason, ExitRecord, Input, Launched, Launcher, Liveness, MARKER_VARIABLE, ProcessDir, Spec, Started, Tail, TailBatch,
-        Watcher, kill_leftovers, process_facts, tree,
+        ExitReason, ExitRecord, Input, LaunchError, Launched, Launcher, Liveness, MARKER_VARIABLE, ProcessDir, Spec, Started,
+        Tail, TailBatch, Watcher, kill_leftovers, process_facts, tree,
     },
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -39,6 +39,7 @@ struct Case {
     launcher: Launcher,
     spec: Spec,
     env: BTreeMap<String, String>,
+    files: Vec<(&'static str, &'static str)>,
     watcher: Watcher,
 }
 
@@ -58,11 +59,12 @@ impl Case {
             launcher: Launcher { executable: env!("CARGO_BIN_EXE_mas").into(), cgroup_parent: None },
             spec,
             env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+            files: vec![],
             watcher: Watcher::new(),
         }
     }
     async fn launch(&self) -> Launched {
-        soon(self.launcher.launch(&self.dir, self.spec.clone(), &self.env)).await.expect("launches")
+        soon(self.launcher.launch(&self.dir, self.spec.clone(), &self.env, &self.files)).await.expect("launches")
     }
     async fn start(&self) -> Started {
         match self.launch().await {
@@ -510,8 +512,34 @@ async fn a_second_shim_keeps_its_hands_off() {
     assert!(matches!(case.dir.inspect().expect("inspects"), Liveness::Running(Some(running)) if running == started));
     case.input().kill().await.expect("kills");
     assert_eq!(case.exit().await.reason, ExitReason::Killed);
-    let again = case.launcher.launch(&case.dir, case.spec.clone(), &case.env).await;
+    let again = case.launcher.launch(&case.dir, case.spec.clone(), &case.env, &[]).await;
     assert!(again.is_err(), "a directory serves once");
+}
+
+#[tokio::test]
+async fn files_given_at_the_launch_are_there_for_the_cli_alone() {
+    let mut case = Case::new("cat \"$FILE\"; stat -c ' %a' \"$FILE\"");
+    case.files = vec![("mcp.json", "{\"secret\":1}"), ("empty", "")];
+    case.env.insert("FILE".into(), case.dir.file("mcp.json").to_str().expect("UTF-8").into());
+    case.start().await;
+    assert_eq!(case.exit().await.code, Some(0));
+    assert_eq!(case.stdout(), "{\"secret\":1} 600\n");
+    assert_eq!(fs::read(case.dir.file("empty")).expect("reads"), b"");
+
+    // What a whole run leaves in its directory are names that are taken.
+    let left: Vec<String> = fs::read_dir(case.dir.path())
+        .expect("reads")
+        .flatten()
+        .filter_map(|file| file.file_name().into_string().ok())
+        .filter(|name| case.files.iter().all(|(given, _)| given != name))
+        .collect();
+    assert!(left.len() >= 8, "{left:?}");
+    for name in left.iter().map(String::as_str).chain(["a/b", "../a", "..", ""]) {
+        let other = Case::new("");
+        let refused = other.launcher.launch(&other.dir, other.spec.clone(), &other.env, &[(name, "")]).await;
+        assert!(matches!(refused, Err(LaunchError::Prepare(_))), "{name:?}: {refused:?}");
+        assert!(!other.dir.path().exists(), "{name:?} is refused before anything is made");
+    }
 }
 
 #[tokio::test]

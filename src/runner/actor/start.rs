@@ -181,7 +181,7 @@ impl Actor {
             max_output_bytes: settings.runner.max_output_bytes,
             stop_grace_ms: STOP_GRACE.as_millis().try_into().unwrap_or(u64::MAX),
         };
-        let launched = self.runner.launcher.launch(&self.dir, spec, &launch.env).await;
+        let launched = self.runner.launcher.launch(&self.dir, spec, &launch.env, &[]).await;
         match launched {
             Ok(Launched::Running(started)) => Ok(started),
             Ok(Launched::Failed(exit)) => Err(NotStarted::Refused(exit)),
