@@ -20,6 +20,7 @@
 //!   adoption (the shim is a child subreaper, so orphans become its children); and a marker variable in the environment,
 //!   which also finds what outlived the shim.
 //! * Limits are the shim's work, since the server may be away: deadline, size of the output, patience with a full disk.
+//!   The server can move the deadline by a line of input; `spec.json` keeps the first one.
 //! * The server learns of news through one inotify instance ([`Watcher`]) and reads complete lines by offset ([`Tail`]);
 //!   the offset is its only state, so it can stop and go on anywhere.
 //!

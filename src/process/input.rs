@@ -2,8 +2,9 @@
 
 use super::{
     dir::{Liveness, ProcessDir},
-    shim_io::{MAX_PENDING, is_json_object},
+    shim_io::{MAX_PENDING, Meaning, is_json_object},
 };
+use chrono::{DateTime, SecondsFormat, Utc};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::{
     fs::File,
@@ -19,7 +20,7 @@ use tokio::{
 
 /// Longest line that can be sent.
 pub const MAX_LINE_BYTES: usize = MAX_PENDING;
-/// How long a command may wait for room in the FIFO before only a signal is used.
+/// How long a command may wait for room in the FIFO before only a signal is used, if there is one.
 const COMMAND_LIMIT: Duration = Duration::from_secs(1);
 const SYNC_LIMIT: Duration = Duration::from_secs(10);
 
@@ -71,6 +72,18 @@ impl Input {
     /// Kills the CLI and all it started. Also works while the CLI does not read.
     pub async fn kill(&mut self) -> io::Result<()> {
         self.command(b"!kill", Signal::USR1).await
+    }
+
+    /// Moves the deadline of the spec, or removes it. It holds without the server too, but not once the CLI is being ended.
+    /// [`ErrorKind::TimedOut`] if the shim takes nothing because the CLI does not read; the old deadline stays then.
+    pub async fn set_deadline(&mut self, at: Option<DateTime<Utc>>) -> io::Result<()> {
+        let at = at.map_or_else(|| "none".to_owned(), |at| at.to_rfc3339_opts(SecondsFormat::Millis, true));
+        let line = format!("!deadline {at}");
+        if !matches!(Meaning::of(line.as_bytes()), Meaning::Deadline(_)) {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "the deadline has no year of four digits"));
+        }
+        // Short enough for the FIFO to take it whole or not at all.
+        timeout(COMMAND_LIMIT, self.write(line.as_bytes())).await?
     }
 
     /// Returns when the shim has taken everything sent so far, by this server or an earlier one: from then on

@@ -11,7 +11,7 @@ pub struct Spec {
     pub argv: Vec<String>,
     /// Working directory of the CLI; absolute.
     pub cwd: PathBuf,
-    /// When the CLI is stopped if it still runs.
+    /// When the CLI is stopped if it still runs and [`super::Input::set_deadline`] has not moved it.
     pub deadline: Option<DateTime<Utc>>,
     /// Size that `stdout` never exceeds.
     pub max_output_bytes: u64,

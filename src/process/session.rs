@@ -6,7 +6,7 @@ use super::{
     signals::{Signals, arrived},
     tree::{self, Tree},
 };
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, Signal, WaitStatus, kill_process},
@@ -47,6 +47,8 @@ impl Ending {
 /// One CLI under supervision.
 pub(super) struct Session<'a> {
     pub(super) spec: &'a Spec,
+    /// That of the spec until it is moved.
+    pub(super) deadline: Option<DateTime<Utc>>,
     pub(super) log: &'a mut Log,
     pub(super) cli: Pid,
     pub(super) status: Option<WaitStatus>,
@@ -97,9 +99,6 @@ impl Session<'_> {
         if arrived(&self.signals.kill) {
             self.kill(ExitReason::Killed, None);
         }
-        if self.spec.deadline.is_some_and(|deadline| deadline <= Utc::now()) {
-            self.stop(ExitReason::Deadline);
-        }
         let mut more = self.stdout.pump(&mut self.buffer);
         more |= self.stderr.pump(&mut self.buffer);
         if self.stdout.exceeded {
@@ -118,6 +117,10 @@ impl Session<'_> {
         }
         more |= self.take_lines();
         self.feed();
+        // After the lines: one of them may have moved it.
+        if self.deadline.is_some_and(|deadline| deadline <= Utc::now()) {
+            self.stop(ExitReason::Deadline);
+        }
         more
     }
 
@@ -200,11 +203,14 @@ impl Session<'_> {
     /// Logs the line, then does what it says.
     fn obey(&mut self, line: Vec<u8>, since: Instant) {
         let meaning = Meaning::of(&line);
-        if meaning == Meaning::Nothing {
-            if !line.is_empty() {
-                self.log.note(&format!("dropped a line of {} bytes that is neither a JSON object nor a command", line.len()));
+        match meaning {
+            Meaning::Nothing if line.is_empty() => return,
+            Meaning::Nothing => {
+                let length = line.len();
+                return self.log.note(&format!("dropped a line of {length} bytes that is neither a JSON object nor a command"));
             }
-            return;
+            Meaning::NoDeadline => return self.log.note("ignored a deadline that is neither a time nor none"),
+            _ => {}
         }
         if let Err(error) = self.journal.append(&line) {
             if meaning == Meaning::Forward {
@@ -225,14 +231,15 @@ impl Session<'_> {
             Meaning::Eof => self.eof = true,
             Meaning::Stop => self.stop(ExitReason::Stopped),
             Meaning::Kill => self.kill(ExitReason::Killed, None),
-            Meaning::Sync | Meaning::Nothing => {}
+            Meaning::Deadline(deadline) => self.deadline = deadline,
+            Meaning::Sync | Meaning::NoDeadline | Meaning::Nothing => {}
         }
     }
 
     /// Waits for the next thing to do.
     fn wait(&self) -> io::Result<()> {
         let mut timeout = LONGEST_WAIT;
-        if let Some(deadline) = self.spec.deadline
+        if let Some(deadline) = self.deadline
             && self.ending.is_none()
         {
             timeout = timeout.min((deadline - Utc::now()).to_std().unwrap_or_default());

@@ -116,6 +116,7 @@ fn supervise(dir: &ProcessDir, log: &mut Log) -> io::Result<()> {
     let started = Started { shim_pid: std::process::id(), pid: child.id(), cgroup: joined, started_at: Utc::now() };
     let mut session = Session {
         spec: &stored.spec,
+        deadline: stored.spec.deadline,
         log,
         cli: Pid::from_child(&child),
         status: None,

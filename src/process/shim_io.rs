@@ -1,6 +1,6 @@
 //! The shim's plumbing: lines from the FIFO, bytes to the CLI, output into files. Nothing here blocks or waits.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use std::{
     fs::File,
     io::{self, ErrorKind, Read, Write},
@@ -26,6 +26,10 @@ pub(super) enum Meaning {
     Stop,
     Kill,
     Sync,
+    /// When the CLI is stopped from now on, if at all.
+    Deadline(Option<DateTime<Utc>>),
+    /// A deadline that is no time.
+    NoDeadline,
     /// Half a line, garbage or an unknown command.
     Nothing,
 }
@@ -38,8 +42,16 @@ impl Meaning {
             b"!kill" => Self::Kill,
             _ if line.starts_with(b"!sync ") && std::str::from_utf8(line).is_ok() => Self::Sync,
             _ if is_json_object(line) => Self::Forward,
-            _ => Self::Nothing,
+            _ => line.strip_prefix(b"!deadline ").map_or(Self::Nothing, Self::of_deadline),
         }
+    }
+
+    fn of_deadline(time: &[u8]) -> Self {
+        if time == b"none" {
+            return Self::Deadline(None);
+        }
+        let time = std::str::from_utf8(time).ok().and_then(|time| DateTime::parse_from_rfc3339(time).ok());
+        time.map_or(Self::NoDeadline, |time| Self::Deadline(Some(time.to_utc())))
     }
 }
 
@@ -285,6 +297,12 @@ mod tests {
             ("!sync 7", Meaning::Sync),
             ("!ki", Meaning::Nothing),
             ("!stop now", Meaning::Nothing),
+            ("!deadline none", Meaning::Deadline(None)),
+            ("!deadline 1970-01-01T00:00:01.5Z", Meaning::Deadline(DateTime::from_timestamp_millis(1500))),
+            ("!deadline 1970-01-01T01:00:01+01:00", Meaning::Deadline(DateTime::from_timestamp_millis(1000))),
+            ("!deadline 1970-01-01T00:00:01", Meaning::NoDeadline),
+            ("!deadline ", Meaning::NoDeadline),
+            ("!deadline", Meaning::Nothing),
         ] {
             assert_eq!(Meaning::of(line.as_bytes()), meaning, "{line}");
         }

@@ -1,6 +1,7 @@
 //! The process module with its real shim; shell scripts stand in for the CLI.
 
-use chrono::Utc;
+mod limits;
+
 use mas_gateway::{
     model::id::ProcessId,
     process::{
@@ -332,36 +333,6 @@ async fn grandchildren_get_no_grace_after_a_natural_exit() {
     let exit = case.exit().await;
     assert_eq!((exit.reason, exit.code, case.stdout().as_str()), (ExitReason::Exited, Some(0), "done\n"));
     assert!(before.elapsed() < Duration::from_secs(10));
-}
-
-#[tokio::test]
-async fn the_output_cap_is_exact() {
-    let mut case = Case::new("yes");
-    case.spec.max_output_bytes = 1_000_001;
-    case.start().await;
-    let exit = case.exit().await;
-    assert_eq!((exit.reason, exit.stdout_bytes), (ExitReason::OutputLimit, 1_000_001));
-    assert_eq!(exit.detail.as_deref(), Some("the output exceeded 1000001 bytes"));
-
-    let mut exact = Case::new("head -c 1000 /dev/zero");
-    exact.spec.max_output_bytes = 1000;
-    exact.start().await;
-    let exit = exact.exit().await;
-    assert_eq!((exit.reason, exit.stdout_bytes), (ExitReason::Exited, 1000));
-}
-
-#[test]
-fn the_deadline_holds_without_any_server() {
-    let mut case = Case::new("trap '' INT TERM; echo up; while :; do sleep 1; done");
-    case.spec.deadline = Some(Utc::now() + Duration::from_millis(700));
-    case.spec.stop_grace_ms = 100;
-    // The whole runtime goes: as far as the shim can tell, the server has died.
-    tokio::runtime::Runtime::new().expect("runtime").block_on(case.start());
-    tokio::runtime::Runtime::new().expect("runtime").block_on(async {
-        let exit = case.exit().await;
-        assert_eq!((exit.reason, exit.signal), (ExitReason::Deadline, Some(9)));
-        assert!(case.spec.deadline.is_some_and(|deadline| exit.ended_at >= deadline));
-    });
 }
 
 async fn vanish(mut case: Case, cgroup: Option<std::path::PathBuf>) {
