@@ -61,7 +61,7 @@ pub use record::{ExitReason, ExitRecord, Spec, Started};
 pub use spawn::{LaunchError, Launched, Launcher};
 pub use tail::{Tail, TailBatch};
 pub use tree::kill_leftovers;
-pub use usage::{ProcessFacts, process_facts};
+pub use usage::{ProcessFacts, TreeFacts, process_facts, tree_facts};
 pub use watch::{DirWatch, Watcher};
 
 /// Environment variable by which processes of an agent are recognised; its value is the process id.

@@ -181,6 +181,19 @@ fn is_marked(pid: Pid, marker: &str) -> bool {
         .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
 }
 
+/// Children, their children and so on.
+pub(super) fn descendants(ancestor: Pid) -> Vec<Pid> {
+    let mut found = Vec::new();
+    let (mut known, mut parents) = (HashSet::from([ancestor]), vec![ancestor]);
+    while let Some(parent) = parents.pop() {
+        for pid in children(parent).into_iter().filter(|pid| known.insert(*pid)) {
+            found.push(pid);
+            parents.push(pid);
+        }
+    }
+    found
+}
+
 /// Children are listed with the thread that forked them.
 fn children(pid: Pid) -> Vec<Pid> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
@@ -199,7 +212,7 @@ fn parent_of(pid: Pid) -> Option<Pid> {
 }
 
 /// Members of a cgroup and of those below it.
-fn cgroup_members(cgroup: &Path) -> Vec<Pid> {
+pub(super) fn cgroup_members(cgroup: &Path) -> Vec<Pid> {
     let list = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     let mut members: Vec<Pid> = list.lines().filter_map(parse_pid).collect();
     for below in directories(cgroup) {
