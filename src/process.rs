@@ -19,8 +19,9 @@
 //! * Containment is threefold, because CLIs put their tools into sessions of their own: a cgroup where one can be made;
 //!   adoption (the shim is a child subreaper, so orphans become its children); and a marker variable in the environment,
 //!   which also finds what outlived the shim.
-//! * Limits are the shim's work, since the server may be away: deadline, size of the output, patience with a full disk.
-//!   The server can move the deadline by a line of input; `spec.json` keeps the first one.
+//! * Limits are the shim's work, since the server may be away: deadline, size of the output, memory and number of the
+//!   processes, patience with a full disk. The server can move the deadline by a line of input; `spec.json` keeps the first
+//!   one. Memory is the kernel's to limit where the cgroup has that controller; else the shim looks twice a second.
 //! * The server learns of news through one inotify instance ([`Watcher`]) and reads complete lines by offset ([`Tail`]);
 //!   the offset is its only state, so it can stop and go on anywhere.
 //!
@@ -41,6 +42,7 @@ mod background;
 mod command;
 mod dir;
 mod input;
+mod limits;
 pub mod lock;
 mod record;
 mod session;

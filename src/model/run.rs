@@ -71,6 +71,10 @@ word_enum! {
         BudgetExceeded = "budget_exceeded",
         /// The agent wrote more output than allowed.
         OutputLimit = "output_limit",
+        /// The agent and what it started took more memory than allowed.
+        MemoryLimit = "memory_limit",
+        /// The agent and what it started were more processes than allowed.
+        ProcessLimit = "process_limit",
         /// The agent wrote nothing after its prompt.
         NoFirstEvent = "no_first_event",
         /// The agent fell silent in the middle of its turn.
@@ -115,6 +119,8 @@ impl FailureCode {
             | Self::StartFailed
             | Self::BudgetExceeded
             | Self::OutputLimit
+            | Self::MemoryLimit
+            | Self::ProcessLimit
             | Self::GarbageOutput
             | Self::OutputClosed
             | Self::AgentError

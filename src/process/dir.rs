@@ -256,7 +256,15 @@ mod tests {
     fn dir() -> (tempfile::TempDir, ProcessDir) {
         let root = tempfile::tempdir().expect("temporary directory");
         let dir = ProcessDir::new(root.path(), ProcessId::generate());
-        let spec = Spec { argv: vec!["x".into()], cwd: "/".into(), deadline: None, max_output_bytes: 1, stop_grace_ms: 1 };
+        let spec = Spec {
+            argv: vec!["x".into()],
+            cwd: "/".into(),
+            deadline: None,
+            max_output_bytes: 1,
+            max_memory_bytes: None,
+            max_processes: None,
+            stop_grace_ms: 1,
+        };
         dir.create(&StoredSpec { spec, marker: "m".into(), cgroup_parent: None }, &[]).expect("creates");
         (root, dir)
     }

@@ -15,6 +15,12 @@ pub struct Spec {
     pub deadline: Option<DateTime<Utc>>,
     /// Size that `stdout` never exceeds.
     pub max_output_bytes: u64,
+    /// Memory that the CLI and all it started may have together.
+    #[serde(default)]
+    pub max_memory_bytes: Option<u64>,
+    /// How many processes the CLI and all it started may be. Threads do not count.
+    #[serde(default)]
+    pub max_processes: Option<u32>,
     /// Time between the request to stop and the kill, and between the end of stdout and the end of the CLI.
     pub stop_grace_ms: u64,
 }
@@ -79,6 +85,10 @@ pub enum ExitReason {
     Deadline,
     /// It wrote more than it may.
     OutputLimit,
+    /// It and what it started took more memory than they may.
+    MemoryLimit,
+    /// It and what it started were more processes than they may be.
+    ProcessLimit,
     /// Its output could not be stored.
     DiskFull,
     /// It closed its output and lived on.
@@ -96,6 +106,8 @@ impl ExitReason {
             Self::Killed => "killed",
             Self::Deadline => "deadline",
             Self::OutputLimit => "output_limit",
+            Self::MemoryLimit => "memory_limit",
+            Self::ProcessLimit => "process_limit",
             Self::DiskFull => "disk_full",
             Self::OutputClosed => "output_closed",
             Self::SpawnFailed => "spawn_failed",
@@ -108,8 +120,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_spec_from_before_there_were_these_limits_has_none() {
+        let old = r#"{"argv":["x"],"cwd":"/","deadline":null,"max_output_bytes":1,"stop_grace_ms":1,"marker":"m","cgroup_parent":null}"#;
+        let StoredSpec { spec, .. } = serde_json::from_str(old).expect("reads");
+        assert_eq!((spec.max_memory_bytes, spec.max_processes), (None, None));
+    }
+
+    #[test]
     fn reasons_are_spelled_as_in_json() {
-        for reason in [ExitReason::Exited, ExitReason::OutputLimit, ExitReason::SpawnFailed, ExitReason::DiskFull] {
+        for reason in [
+            ExitReason::Exited,
+            ExitReason::OutputLimit,
+            ExitReason::MemoryLimit,
+            ExitReason::ProcessLimit,
+            ExitReason::SpawnFailed,
+            ExitReason::DiskFull,
+        ] {
             assert_eq!(serde_json::to_value(reason).expect("serialises"), reason.as_str());
         }
     }

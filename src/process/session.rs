@@ -1,6 +1,7 @@
 //! The shim's loop: moves bytes between files and the CLI until one of the reasons to end arrives, then ends the tree.
 
 use super::{
+    limits::Limits,
     record::{ExitReason, Spec},
     shim_io::{Capture, Journal, LineBuffer, Log, Meaning, Outbox},
     signals::{Signals, arrived},
@@ -49,6 +50,7 @@ pub(super) struct Session<'a> {
     pub(super) spec: &'a Spec,
     /// That of the spec until it is moved.
     pub(super) deadline: Option<DateTime<Utc>>,
+    pub(super) limits: Limits,
     pub(super) log: &'a mut Log,
     pub(super) cli: Pid,
     pub(super) status: Option<WaitStatus>,
@@ -114,6 +116,11 @@ impl Session<'_> {
             if self.status.is_none() && closed.elapsed() >= self.grace() {
                 self.kill(ExitReason::OutputClosed, Some("the CLI closed its stdout and lived on".to_owned()));
             }
+        }
+        if self.status.is_none()
+            && let Some((reason, detail)) = self.limits.check()
+        {
+            self.kill(reason, Some(detail));
         }
         more |= self.take_lines();
         self.feed();
@@ -244,6 +251,9 @@ impl Session<'_> {
         {
             timeout = timeout.min((deadline - Utc::now()).to_std().unwrap_or_default());
         }
+        if let Some(next_look) = self.limits.next_look {
+            timeout = timeout.min(next_look.saturating_duration_since(Instant::now()));
+        }
         if let Some(ending) = &self.ending {
             timeout = timeout.min(ending.at.saturating_duration_since(Instant::now()));
         }
@@ -284,6 +294,9 @@ impl Session<'_> {
     /// Kills what is left of the tree, saves the rest of the output, and says how it ended.
     pub(super) fn finish(mut self, tree: &Tree<'_>) -> (Ending, Option<WaitStatus>, u64) {
         self.close_stdin();
+        if self.ending.is_none() {
+            self.ending = self.limits.killed_by_kernel().map(|(reason, detail)| Ending::new(reason, Some(detail)));
+        }
         let (cli, mut status) = (self.cli, self.status);
         let killed = tree.kill(|pid, reaped| {
             if pid == cli {

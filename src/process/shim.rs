@@ -5,6 +5,7 @@
 use super::{
     MARKER_VARIABLE,
     dir::{ProcessDir, append, write_whole},
+    limits::{self, Limits},
     record::{ExitReason, ExitRecord, Started, StoredSpec},
     session::{DISK_PATIENCE, DISK_RETRY, Ending, Session},
     shim_io::{CHUNK, Capture, Journal, LineBuffer, Log, Outbox},
@@ -93,6 +94,7 @@ fn supervise(dir: &ProcessDir, log: &mut Log) -> io::Result<()> {
         log.note(&format!("goes on without a cgroup: {error}"));
         cgroup = None;
     }
+    let imposed = cgroup.as_deref().is_some_and(|cgroup| limits::impose(cgroup, &stored.spec));
     let tree = Tree { marker: &stored.marker, cgroup: cgroup.as_deref(), adopts: true };
     let mut child = match start(&stored, cgroup.as_deref()) {
         Ok(child) => child,
@@ -117,6 +119,7 @@ fn supervise(dir: &ProcessDir, log: &mut Log) -> io::Result<()> {
     let mut session = Session {
         spec: &stored.spec,
         deadline: stored.spec.deadline,
+        limits: Limits::new(&stored.spec, started.cgroup.clone(), imposed),
         log,
         cli: Pid::from_child(&child),
         status: None,

@@ -53,6 +53,8 @@ impl Case {
             cwd: root.path().to_owned(),
             deadline: None,
             max_output_bytes: 1 << 30,
+            max_memory_bytes: None,
+            max_processes: None,
             stop_grace_ms: 5_000,
         };
         Self {

@@ -179,6 +179,8 @@ impl Actor {
             cwd: PathBuf::from(&self.agent.workspace),
             deadline: Some(Utc::now() + self.brief.ready_timeout + self.brief.timeout + SHIM_GRACE),
             max_output_bytes: settings.runner.max_output_bytes,
+            max_memory_bytes: None,
+            max_processes: None,
             stop_grace_ms: STOP_GRACE.as_millis().try_into().unwrap_or(u64::MAX),
         };
         let launched = self.runner.launcher.launch(&self.dir, spec, &launch.env, &[]).await;

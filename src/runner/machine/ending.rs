@@ -71,6 +71,14 @@ impl Machine {
                 FailureCode::OutputLimit,
                 format!("the agent wrote more than {} bytes (`runner.max_output_bytes`) and was ended", exit.stdout_bytes),
             ),
+            ExitReason::MemoryLimit => Failure::new(
+                FailureCode::MemoryLimit,
+                format!("the agent was ended: {detail}. Raise `max_memory_bytes`, or ask for less at once."),
+            ),
+            ExitReason::ProcessLimit => Failure::new(
+                FailureCode::ProcessLimit,
+                format!("the agent was ended: {detail}. Raise `max_processes`, or ask for less at once."),
+            ),
             ExitReason::Deadline => Failure::new(FailureCode::Timeout, "the task's time was up while the gateway was away"),
             ExitReason::DiskFull => Failure::new(
                 FailureCode::DiskFull,

@@ -221,6 +221,8 @@ fn an_exit_without_result_fails_the_task_with_its_reason() {
     for (reason, code) in [
         (ExitReason::Exited, FailureCode::AgentExited),
         (ExitReason::OutputLimit, FailureCode::OutputLimit),
+        (ExitReason::MemoryLimit, FailureCode::MemoryLimit),
+        (ExitReason::ProcessLimit, FailureCode::ProcessLimit),
         (ExitReason::Deadline, FailureCode::Timeout),
         (ExitReason::SpawnFailed, FailureCode::AgentUnavailable),
         (ExitReason::DiskFull, FailureCode::DiskFull),
@@ -230,6 +232,20 @@ fn an_exit_without_result_fails_the_task_with_its_reason() {
         stage.line(READY);
         stage.exit(reason, Some(0));
         assert_eq!(stage.failure().0, code, "{reason:?}");
+    }
+}
+
+#[test]
+fn a_limit_that_ended_the_agent_is_named_with_the_setting_that_moves_it() {
+    for (reason, setting) in [(ExitReason::MemoryLimit, "`max_memory_bytes`"), (ExitReason::ProcessLimit, "`max_processes`")] {
+        let mut stage = Stage::new(None);
+        stage.line(READY);
+        let detail = Some("there were 3; the limit is 2".to_owned());
+        let exit = ExitRecord { code: None, signal: Some(9), reason, detail, ended_at: stage.now, stdout_bytes: 0 };
+        stage.input(Input::Exited { exit: &exit, partial_tail: None, stderr: "" });
+        let (code, words) = stage.failure();
+        assert!(words.contains("there were 3; the limit is 2") && words.contains(setting), "{words}");
+        assert!(!code.is_retryable(), "the same again needs as much again");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Case, alive, lines, soon, wait_until};
 use chrono::{DateTime, TimeDelta, Utc};
-use mas_gateway::process::ExitReason;
+use mas_gateway::process::{ExitReason, ExitRecord, tree, tree_facts};
 use std::{fs, time::Duration};
 
 #[tokio::test]
@@ -82,5 +82,56 @@ async fn a_deadline_that_is_moved_earlier_or_given_late_holds() {
         wait_until("the shim is gone", || !alive(started.shim_pid)).await;
         let late = input.set_deadline(None).await;
         assert!(late.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe));
+    }
+}
+
+/// Two processes, out of sight and in sessions of their own, that keep 50 MB each; without an end of their own.
+const HOARDERS: &str = "for i in 1 2; do \
+        (setsid sh -c '{ head -c 50000000 /dev/zero; exec sleep 1000; } | tail -n 1' &) ; \
+    done; read -r line && exit 3; exec sleep 1000";
+/// Twenty processes, half of them out of sight.
+const SLEEPERS: &str = "i=0; while [ $i -lt 10 ]; do sleep 1000 & (setsid sleep 1000 &) ; i=$((i+1)); done; \
+    read -r line && exit 3; exec sleep 1000";
+
+/// Runs `script` within the limits until it is `full`, then beyond them: how the second one ended.
+async fn within_and_beyond(script: &str, full: impl Fn(&Case) -> bool, limit: impl Fn(&mut Case, bool)) -> Vec<ExitRecord> {
+    let mut ends = vec![];
+    for parent in [None, tree::cgroup_parent()] {
+        let mut within = Case::new(script);
+        let mut beyond = Case::new(script);
+        for (case, is_enough) in [(&mut within, true), (&mut beyond, false)] {
+            case.launcher.cgroup_parent.clone_from(&parent);
+            limit(case, is_enough);
+        }
+        within.start().await;
+        wait_until("all is in use", || full(&within)).await;
+        beyond.start().await;
+        ends.push(beyond.exit().await);
+        // By now its shim has looked at the first one as well, which is just as big.
+        assert!(full(&within));
+        within.raw(b"\n{}\n");
+        let exit = within.exit().await;
+        assert_eq!((exit.reason, exit.code, exit.detail), (ExitReason::Exited, Some(3), None));
+    }
+    ends
+}
+
+#[tokio::test]
+async fn too_much_memory_of_all_together_ends_them_all() {
+    let full = |case: &Case| tree_facts(&case.dir).is_some_and(|facts| facts.rss_bytes > 100_000_000);
+    let limit = |case: &mut Case, is_enough| case.spec.max_memory_bytes = Some(if is_enough { 200_000_000 } else { 80_000_000 });
+    for exit in within_and_beyond(HOARDERS, full, limit).await {
+        assert_eq!((exit.reason, exit.signal), (ExitReason::MemoryLimit, Some(9)));
+        assert!(exit.detail.as_deref().is_some_and(|detail| detail.contains("the limit is 80000000")), "{exit:?}");
+    }
+}
+
+#[tokio::test]
+async fn too_many_processes_end_all_together() {
+    let full = |case: &Case| tree_facts(&case.dir).is_some_and(|facts| facts.processes == 21);
+    let limit = |case: &mut Case, is_enough| case.spec.max_processes = Some(if is_enough { 40 } else { 20 });
+    for exit in within_and_beyond(SLEEPERS, full, limit).await {
+        assert_eq!((exit.reason, exit.signal), (ExitReason::ProcessLimit, Some(9)));
+        assert!(exit.detail.as_deref().is_some_and(|detail| detail.ends_with(" processes; the limit is 20")), "{exit:?}");
     }
 }
