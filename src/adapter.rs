@@ -24,15 +24,15 @@ pub struct LaunchRequest<'a> {
     pub executable: &'a Path,
     /// Session to create, or to go on with.
     pub session_id: Uuid,
-    /// Go on with the interrupted turn of the session instead of creating it.
-    pub resume: Option<Resume<'a>>,
+    /// Whether there is such a session, and what to do with it.
+    pub session: Session<'a>,
     /// Model to use; the CLI's own default when absent.
     pub model: Option<&'a str>,
     /// What is allowed without asking.
     pub permission_mode: PermissionMode,
     /// Tool rules allowed without asking.
     pub allowed_tools: &'a [String],
-    /// US dollars the process may spend.
+    /// US dollars the process may spend, turns before it not counted.
     pub budget_usd: Option<f64>,
     /// Times the CLI repeats a failed model request.
     pub max_retries: u32,
@@ -44,13 +44,21 @@ pub struct LaunchRequest<'a> {
     pub rehearsal: Option<(&'a str, &'a Path)>,
 }
 
-/// What a resumed process has to know before its first line of input, because its turn begins by itself.
+/// How a process comes to its session.
 #[derive(Debug, Clone, Copy)]
-pub struct Resume<'a> {
-    /// Added to the system prompt.
-    pub role: &'a str,
-    /// What the answer must satisfy.
-    pub schema: Option<&'a Value>,
+pub enum Session<'a> {
+    /// It creates the session.
+    New,
+    /// It goes on with the session and waits for a prompt.
+    Resume,
+    /// It goes on with the session's interrupted turn by itself. What it has to know is given at the start, because
+    /// there is no handshake before the turn.
+    ResumeTurn {
+        /// File that holds what is added to the system prompt.
+        system_prompt: &'a Path,
+        /// What the answer must satisfy.
+        schema: Option<&'a Value>,
+    },
 }
 
 /// How to start a CLI.
@@ -74,8 +82,11 @@ pub struct Outgoing {
 /// What the adapter remembers between the lines of one process.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SessionState {
-    /// The CLI's running total, to tell one turn's cost from the next.
+    /// The CLI's running total at the last result, to tell one turn's cost from the next.
     pub total_cost_usd: f64,
+    /// Tokens of all models at the last result, likewise.
+    #[serde(default)]
+    pub total_tokens: u64,
     /// The CLI's word for the last failed model request.
     pub last_error: Option<String>,
     /// The model that answers.
@@ -103,6 +114,15 @@ pub enum Signal {
     Refused(String),
     /// The CLI asks for something and waits.
     Asked(Question),
+    /// The CLI has taken up the prompt with this id.
+    TookUp(String),
+    /// What was spent since the last result, as far as the CLI says.
+    Spent {
+        /// US dollars.
+        cost_usd: Option<f64>,
+        /// Tokens of all models.
+        tokens: Option<u64>,
+    },
     /// A turn is over.
     TurnEnded(Box<TurnEnd>),
 }
@@ -139,6 +159,8 @@ pub struct TurnEnd {
     pub usage: Option<Usage>,
     /// US dollars of the turn.
     pub cost_usd: Option<f64>,
+    /// Tokens of the turn, of all models.
+    pub tokens: Option<u64>,
     /// Wall time of the turn in milliseconds.
     pub duration_ms: Option<u64>,
 }

@@ -1,6 +1,7 @@
 //! The operations: the only way in for every front door (REST, MCP, CLI). One file per resource.
 
 pub mod agents;
+mod checks;
 pub mod error;
 pub mod events;
 pub mod health;
@@ -14,9 +15,10 @@ use crate::{
     model::{
         key::{Principal, Scope},
         project::Project,
+        quota::KeyLimits,
         run::Provenance,
     },
-    store::Store,
+    store::{Quota, Store},
 };
 use chrono::{DateTime, Timelike, Utc};
 use error::AppError;
@@ -32,6 +34,10 @@ pub struct AppSettings {
     pub models: Vec<String>,
     /// The model of tasks that name none; the CLI's own default when absent.
     pub default_model: Option<String>,
+    /// What everybody together may use.
+    pub limits: KeyLimits,
+    /// What a key may use that has no limits of its own.
+    pub key_limits: KeyLimits,
     /// Seconds a task may run when it names no limit.
     pub task_timeout_seconds: u32,
     /// Whether a real model or the rehearsal model answers.
@@ -52,6 +58,13 @@ impl App {
     /// Puts the operations together. `stop` ends waits and streams at shutdown.
     pub fn new(store: Store, bus: Bus, settings: AppSettings, stop: CancellationToken) -> Self {
         Self { store, bus, settings: Arc::new(settings), stop, started: Instant::now() }
+    }
+}
+
+impl AppSettings {
+    /// The limits on what the caller makes.
+    fn quota(&self, who: &Principal) -> Quota {
+        Quota { key_id: Some(who.key_id), key: who.limits.or(self.key_limits), gateway: self.limits }
     }
 }
 
@@ -92,7 +105,7 @@ mod tests {
 
     #[test]
     fn operate_includes_read_but_not_the_other_way_round() {
-        let with = |scope| Principal { key_id: KeyId::generate(), user: "ann".into(), scopes: vec![scope] };
+        let with = |scope| Principal { key_id: KeyId::generate(), user: "ann".into(), scopes: vec![scope], limits: KeyLimits::default() };
         assert!(authorise(&with(Scope::Operate), Scope::Read).is_ok());
         assert!(authorise(&with(Scope::Admin), Scope::Operate).is_ok());
         let error = authorise(&with(Scope::Read), Scope::Operate).expect_err("read may not change anything");

@@ -6,9 +6,9 @@ mod local;
 
 use crate::model::{
     id::{AgentId, TaskId},
-    runner::RunnerStatus,
+    runner::{Pause, ProcessFacts, RunnerStatus},
 };
-pub use local::{Local, Subscription};
+pub use local::{FactsGuard, Local, Subscription};
 use std::sync::Arc;
 
 /// What a notification is about.
@@ -18,8 +18,8 @@ pub enum Topic {
     Dispatch,
     /// The task, its run or its events changed.
     Task(TaskId),
-    /// Somebody wants something of the task's agent, such as its end.
-    Control(TaskId),
+    /// Somebody wants something of the agent: a turn, an interruption, its end.
+    Control(AgentId),
     /// The agent or its events changed.
     Agent(AgentId),
     /// There are new events, of whichever agent.
@@ -58,6 +58,33 @@ impl Bus {
         match self {
             Self::Local(local) => local.set_runner_status(status),
         }
+    }
+
+    /// Tells whether and why no turn is begun.
+    pub fn set_pause(&self, pause: Option<Pause>) {
+        match self {
+            Self::Local(local) => local.set_pause(pause),
+        }
+    }
+
+    /// Answers [`Bus::process_facts`] for an agent until the guard is dropped.
+    pub fn serve_facts(
+        &self,
+        agent: AgentId,
+        measure: impl Fn() -> Option<ProcessFacts> + Send + Sync + 'static,
+    ) -> FactsGuard {
+        match self {
+            Self::Local(local) => local.serve_facts(agent, local::Measure(Arc::new(measure))),
+        }
+    }
+
+    /// What the agent's processes use right now. `None`: it has none.
+    pub async fn process_facts(&self, agent: AgentId) -> Option<ProcessFacts> {
+        let measure = match self {
+            Self::Local(local) => local.facts_of(agent)?,
+        };
+        // Reads procfs.
+        tokio::task::spawn_blocking(move || (measure.0)()).await.ok().flatten()
     }
 
     /// The runner's latest account of itself; the default (not running) before the first.

@@ -11,6 +11,7 @@ pub use gc::Gc;
 use crate::model::{
     pattern::any_matches,
     project::{DEFAULT_PROJECT, PermissionMode, Project},
+    quota::KeyLimits,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
@@ -114,6 +115,35 @@ pub struct Store {
 pub struct Limits {
     pub requests_per_minute: u32,
     pub failed_auth_per_minute: u32,
+    pub max_agents: u32,
+    pub max_queued_tasks: u32,
+    pub usd_per_day: f64,
+    pub max_agents_per_key: u32,
+    pub max_live_agents_per_key: u32,
+    pub max_queued_tasks_per_key: u32,
+    pub usd_per_day_per_key: f64,
+}
+
+impl Limits {
+    /// What everybody together may use.
+    pub fn of_gateway(&self) -> KeyLimits {
+        limits(self.max_agents, 0, self.max_queued_tasks, self.usd_per_day)
+    }
+
+    /// What a key may use that has no limits of its own.
+    pub fn of_key(&self) -> KeyLimits {
+        limits(self.max_agents_per_key, self.max_live_agents_per_key, self.max_queued_tasks_per_key, self.usd_per_day_per_key)
+    }
+}
+
+fn limits(agents: u32, live: u32, queued: u32, usd: f64) -> KeyLimits {
+    let most = |limit: u32| (limit > 0).then_some(limit);
+    KeyLimits {
+        max_agents: most(agents),
+        max_live_agents: most(live),
+        max_queued_tasks: most(queued),
+        usd_per_day: (usd > 0.0).then_some(usd),
+    }
 }
 
 /// `[runner]`
@@ -122,6 +152,7 @@ pub struct Limits {
 #[expect(missing_docs, reason = "each setting is described in defaults.toml")]
 pub struct Runner {
     pub max_live_agents: usize,
+    pub park_after_seconds: u64,
     pub max_starting: usize,
     pub ready_timeout_seconds: u64,
     pub exit_timeout_seconds: u64,
@@ -131,6 +162,12 @@ pub struct Runner {
     pub max_retries_per_turn: u32,
     pub max_garbage_lines: u32,
     pub max_recoveries: u32,
+    pub max_task_retries: u32,
+    pub retry_delay_seconds: u64,
+    pub circuit_failures: u32,
+    pub circuit_pause_seconds: u64,
+    pub max_memory_bytes: u64,
+    pub max_processes: u32,
     pub task_timeout_seconds: u32,
     pub max_output_bytes: u64,
     pub on_shutdown: OnShutdown,

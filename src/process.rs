@@ -62,7 +62,7 @@ pub use input::{Input, MAX_LINE_BYTES};
 pub use record::{ExitReason, ExitRecord, Spec, Started};
 pub use spawn::{LaunchError, Launched, Launcher};
 pub use tail::{Tail, TailBatch};
-pub use tree::kill_leftovers;
+pub use tree::{kill_leftovers, kill_marked};
 pub use usage::{ProcessFacts, TreeFacts, process_facts, tree_facts};
 pub use watch::{DirWatch, Watcher};
 

@@ -1,14 +1,19 @@
-//! The runner: claims tasks, and has one actor supervise each agent that works on one.
+//! The runner: gives work to agents and has one actor supervise each agent that has a process.
 //!
-//! Theory of operation. `run` takes a place among the live agents, claims the most urgent task and hands both to
-//! an actor. The actor prepares a workspace, stores agent, run and process in one transaction (`provision`), waits
-//! for one of few starting places, and starts the process. From then on it selects between stop orders, time and
-//! output; each becomes an input of the pure `machine`, whose reaction is stored together with the offset read up
-//! to, and only then acted upon. After a restart `recover` finds the processes that were never finished and gives
-//! each an actor again, which goes on at the stored offset.
+//! Theory of operation. `run` looks for work that needs a process: tasks, and messages to agents at rest. It takes a
+//! place among the live agents (asking the agent that has been idle longest for its own, if there is none), claims the
+//! most urgent work and hands both to an actor. The actor prepares a workspace, stores agent, run and process in one
+//! transaction (`provision`), waits for one of few starting places, and starts the process. From then on it selects
+//! between orders, time and output; each becomes an input of the pure `machine`, whose reaction is stored together
+//! with the offset read up to, and only then acted upon. A durable agent's process waits for the next message after a
+//! turn, and takes it by itself; it is parked after a while, or when its place is needed. After a restart `recover`
+//! finds the processes that were never finished and gives each an actor again, which goes on at the stored offset.
 
 mod actor;
+mod brief;
 mod commit;
+mod gate;
+mod idle;
 mod machine;
 pub mod preflight;
 mod provision;
@@ -18,14 +23,22 @@ mod workspace;
 use crate::{
     bus::{Bus, Topic},
     config,
-    model::{id::TaskId, project::Project},
+    model::{
+        agent::AgentStatus,
+        id::{AgentId, KeyId, TaskId},
+        project::Project,
+        quota::KeyLimits,
+        run::{Failure, FailureCode},
+    },
     process::{Launcher, Watcher},
     store::Store,
 };
 use chrono::{TimeDelta, Utc};
 use futures::FutureExt;
+use gate::Gate;
+use idle::Idlers;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What the runner is configured with.
@@ -35,6 +48,10 @@ pub struct Settings {
     pub runner: config::Runner,
     /// `[claude_code]`
     pub claude_code: config::ClaudeCode,
+    /// The gateway's own limits.
+    pub limits: KeyLimits,
+    /// Limits of keys that have none of their own.
+    pub key_limits: KeyLimits,
     /// Projects by name.
     pub projects: BTreeMap<String, Project>,
     /// What agents inherit.
@@ -56,6 +73,8 @@ pub struct Runner {
     actors: TaskTracker,
     live: Arc<Semaphore>,
     starting: Arc<Semaphore>,
+    idlers: Arc<Idlers>,
+    gate: Gate,
     /// Git does not lock everything `worktree add` touches.
     worktrees: Mutex<()>,
 }
@@ -68,9 +87,12 @@ impl Runner {
     pub fn new(store: Store, bus: Bus, settings: Settings, stop: CancellationToken) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let starting = if settings.runner.max_starting == 0 { cores } else { settings.runner.max_starting };
+        let first_pause = seconds(settings.runner.circuit_pause_seconds);
         Self {
             live: Arc::new(Semaphore::new(settings.runner.max_live_agents)),
             starting: Arc::new(Semaphore::new(starting)),
+            idlers: Arc::default(),
+            gate: Gate::new(bus.clone(), settings.runner.circuit_failures, first_pause),
             store,
             bus,
             settings,
@@ -82,12 +104,13 @@ impl Runner {
         }
     }
 
-    /// Picks up what an earlier server left, then claims tasks until stopped. Returns when every actor has let go.
+    /// Picks up what an earlier server left, then claims work until stopped. Returns when every actor has let go.
     pub async fn run(self: Arc<Self>) {
         self.recover().await;
         let health = tokio::spawn(self.clone().watch_cli());
         // Before the first claim, so that a task created meanwhile is not missed.
         let mut dispatch = self.bus.subscribe(Topic::Dispatch);
+        let mut gate = self.gate.subscribe();
         while !self.stop.is_cancelled() {
             if self.claim().await {
                 continue;
@@ -95,6 +118,7 @@ impl Runner {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = dispatch.changed() => {}
+                _ = gate.changed() => {}
                 () = tokio::time::sleep(POLL) => {}
             }
         }
@@ -103,37 +127,113 @@ impl Runner {
         self.actors.wait().await;
     }
 
-    /// Runs an actor. One that panics takes its own task along, nothing else.
-    fn supervise(self: &Arc<Self>, task: TaskId, actor: impl Future<Output = ()> + Send + 'static) {
+    /// Runs an actor. One that panics takes its own work along, nothing else.
+    fn supervise(
+        self: &Arc<Self>,
+        agent: Option<AgentId>,
+        task: Option<TaskId>,
+        actor: impl Future<Output = ()> + Send + 'static,
+    ) {
         let runner = self.clone();
         self.actors.spawn(async move {
             if std::panic::AssertUnwindSafe(actor).catch_unwind().await.is_err() {
-                runner.give_up(task).await;
+                runner.give_up(agent, task).await;
             }
         });
     }
 
-    /// Claims one task and gives it to an actor. `false`: there was none.
+    /// Begins one piece of work. `false`: there was none.
     async fn claim(self: &Arc<Self>) -> bool {
-        let place = tokio::select! {
-            () = self.stop.cancelled() => return false,
-            place = self.live.clone().acquire_owned() => place,
-        };
-        let Ok(place) = place else { return false };
-        // Never dropped half-way: a claim that is made must reach an actor.
-        match self.store.claim_task(Utc::now()).await {
-            Ok(Some(task)) => {
-                self.bus.notify(Topic::Task(task.id));
-                let id = task.id;
-                self.supervise(id, Box::pin(self.clone().start_task(task, place)));
-                true
-            }
-            Ok(None) => false,
-            Err(error) => {
-                tracing::error!(%error, "cannot claim tasks");
-                false
+        self.try_claim().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot claim work");
+            false
+        })
+    }
+
+    async fn try_claim(self: &Arc<Self>) -> Result<bool, crate::store::StoreError> {
+        let full = self.keys_at_their_limit().await?;
+        if let Some(agent) = self.store.claim_new_agent(Utc::now()).await? {
+            let is_full = agent.key_id.is_some_and(|key| full.contains(&key));
+            let place = self.live.clone().try_acquire_owned().ok().filter(|_| !is_full);
+            self.supervise(Some(agent.id), None, Box::pin(self.clone().start_agent(agent, place)));
+            return Ok(true);
+        }
+        for key in &full {
+            if self.store.has_waiting_task_of(*key).await? {
+                self.idlers.ask_one(Some(*key));
             }
         }
+        if !self.store.has_waiting_task(&full).await? || !self.gate.pass(Utc::now()) {
+            return Ok(false);
+        }
+        let Some(place) = self.place().await else {
+            self.gate.give_back();
+            return Ok(false);
+        };
+        // Never dropped half-way: a claim that is made must reach an actor.
+        let claimed = self.store.claim_task(Utc::now(), &full).await;
+        let Ok(Some(task)) = claimed else {
+            self.gate.give_back();
+            return claimed.map(|_| false);
+        };
+        self.bus.notify(Topic::Task(task.id));
+        self.supervise(task.agent_id, Some(task.id), Box::pin(self.clone().start_task(task, place)));
+        Ok(true)
+    }
+
+    /// A place among the live agents; the longest idle agent gives up its own when there is none. `None`: the gateway
+    /// stops.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            if let Ok(place) = self.live.clone().try_acquire_owned() {
+                return Some(place);
+            }
+            let arrived = self.idlers.arrived.notified();
+            self.idlers.ask_one(None);
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                place = self.live.clone().acquire_owned() => return place.ok(),
+                () = arrived => {}
+            }
+        }
+    }
+
+    /// Keys that have as many live agents as they may.
+    async fn keys_at_their_limit(&self) -> Result<Vec<KeyId>, crate::store::StoreError> {
+        let mut full = Vec::new();
+        for count in self.store.count_live_agents().await? {
+            let limits = self.store.get_key(count.key).await?.map(|key| key.limits).unwrap_or_default();
+            let most = limits.max_live_agents.or(self.settings.key_limits.max_live_agents);
+            if most.is_some_and(|most| count.live >= i64::from(most)) {
+                full.push(count.key);
+            }
+        }
+        Ok(full)
+    }
+
+    /// Fails the work of an actor that panicked.
+    async fn give_up(&self, agent: Option<AgentId>, task: Option<TaskId>) {
+        let detail = "the gateway had a fault while it supervised the agent; its log tells more";
+        let failure = Failure::new(FailureCode::AgentLost, detail);
+        let running = match agent {
+            Some(agent) => self.with_patience("get a task", || self.store.running_task_of(agent)).await.flatten(),
+            None => None,
+        };
+        let first = match task {
+            Some(task) => self.with_patience("get a task", || self.store.get_task(task, None)).await.flatten(),
+            None => None,
+        };
+        for task in [running, first].into_iter().flatten().filter(|task| !task.status.is_terminal()) {
+            self.fail(&task, failure.clone()).await;
+        }
+    }
+
+    /// The agent rests again: it was woken for work that does not take place.
+    async fn lay_down(&self, agent: AgentId) {
+        let (from, to) = (AgentStatus::Starting, AgentStatus::Parked);
+        self.with_patience("park an agent", || self.store.move_agent(agent, from, to, None, Utc::now())).await;
+        self.bus.notify(Topic::Agent(agent));
+        self.bus.notify(Topic::Dispatch);
     }
 }
 

@@ -4,10 +4,13 @@
 //! one transaction in a task of its own. Times are kept to the microsecond.
 
 mod agents;
+mod append;
+mod claim;
 mod copy;
 mod db;
 mod events;
 mod housekeeping;
+mod insert;
 mod json;
 mod keys;
 mod log;
@@ -15,18 +18,24 @@ mod processes;
 mod runs;
 mod tasks;
 
-pub use agents::AgentFilter;
+pub use agents::{AgentFilter, AgentUsage};
+pub use claim::LiveAgents;
 pub use copy::{
     CopyError, PostgresUse, check_postgres_migrations, check_sqlite_copy, check_sqlite_migrations, copy_sqlite,
     libpq_environment, postgres_use,
 };
-pub use events::{Appended, Batch, RunUpdate};
+pub use append::{Appended, Batch, Begun, RunUpdate};
 pub use housekeeping::{AgentRest, ProcessEnd, SpentTask};
+pub use insert::{Inserted, Quota};
 pub use log::{EventFilter, LoggedEvent};
 pub use processes::Process;
 pub use runs::Provision;
-pub use tasks::{Inserted, TaskChange, TaskFilter};
+pub use tasks::{TaskChange, TaskFilter};
 
+use crate::model::{
+    id::AgentId,
+    run::{Failure, FailureCode},
+};
 use db::{Db, on};
 use sqlx::{migrate::MigrateError, sqlite::SqliteError};
 use std::fmt;
@@ -63,6 +72,12 @@ impl From<MigrateError> for StoreError {
             _ => Self::Internal(error.to_string()),
         }
     }
+}
+
+/// Why messages fail that wait for an agent which has failed.
+fn waiting_failure(agent: AgentId, failure: &Failure) -> Failure {
+    let detail = format!("{agent} failed before the message had its turn ({}): {}", failure.code, failure.detail);
+    Failure::new(FailureCode::AgentFailed, format!("{detail} Resume the agent (resume_agent) and send the message again."))
 }
 
 fn may_work_later(error: &sqlx::Error) -> bool {

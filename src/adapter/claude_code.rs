@@ -8,11 +8,13 @@
 mod encode;
 mod parse;
 
-pub use encode::{deny, initialize, interrupt, refuse, user_message};
+pub use encode::{ask_usage, deny, initialize, interrupt, refuse, user_message};
 pub use parse::{LOGIN_HINT, parse_line};
 
-use super::{Launch, LaunchRequest};
+use super::{Launch, LaunchRequest, Session};
 use serde_json::json;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
 
 /// The version the adapter was written against.
 pub const TESTED_VERSION: &str = "2.1.197";
@@ -20,6 +22,13 @@ pub const TESTED_VERSION: &str = "2.1.197";
 /// Whether the CLI's words say that there is no such session to resume.
 pub fn is_unknown_session(words: &str) -> bool {
     words.contains("No conversation found with session ID")
+}
+
+/// Where the CLI keeps the conversation of a session: below its configuration, by the directory it works in, with
+/// everything but letters and digits turned into `-` (seen with 2.1.197).
+pub fn session_file(config_dir: &Path, cwd: &Path, session: Uuid) -> PathBuf {
+    let name: String = cwd.to_string_lossy().chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
+    config_dir.join("projects").join(name).join(format!("{session}.jsonl"))
 }
 
 /// Variables that would make an agent leave the rehearsal model.
@@ -46,6 +55,8 @@ pub fn launch(request: &LaunchRequest<'_>) -> Launch {
             "stream-json",
             "--verbose",
             "--include-partial-messages",
+            // Tells when a message that was sent into a running turn has been taken up.
+            "--replay-user-messages",
             "--permission-prompt-tool",
             "stdio",
             "--strict-mcp-config",
@@ -55,12 +66,13 @@ pub fn launch(request: &LaunchRequest<'_>) -> Launch {
         .map(str::to_owned),
     );
     argv.push(format!("--permission-mode={}", request.permission_mode));
-    match &request.resume {
-        None => argv.push(format!("--session-id={}", request.session_id)),
-        Some(resume) => {
+    match request.session {
+        Session::New => argv.push(format!("--session-id={}", request.session_id)),
+        Session::Resume => argv.push(format!("--resume={}", request.session_id)),
+        Session::ResumeTurn { system_prompt, schema } => {
             argv.push(format!("--resume={}", request.session_id));
-            argv.push(format!("--append-system-prompt={}", resume.role));
-            argv.extend(resume.schema.map(|schema| format!("--json-schema={}", encode::without_format(schema))));
+            argv.push(format!("--append-system-prompt-file={}", system_prompt.display()));
+            argv.extend(schema.map(|schema| format!("--json-schema={}", encode::without_format(schema))));
         }
     }
     if let Some(model) = request.model {
@@ -82,7 +94,7 @@ pub fn launch(request: &LaunchRequest<'_>) -> Launch {
         env.insert("ANTHROPIC_API_KEY".into(), "rehearsal".into());
         env.insert("HOME".into(), home.to_string_lossy().into_owned());
     }
-    if request.resume.is_some() {
+    if matches!(request.session, Session::ResumeTurn { .. }) {
         env.insert("CLAUDE_CODE_RESUME_INTERRUPTED_TURN".into(), "1".into());
     }
     env.insert("CLAUDE_CONFIG_DIR".into(), request.config_dir.to_string_lossy().into_owned());
@@ -96,14 +108,13 @@ pub fn launch(request: &LaunchRequest<'_>) -> Launch {
 mod tests {
     use super::*;
     use crate::model::project::PermissionMode;
-    use std::{collections::BTreeMap, path::Path};
-    use uuid::Uuid;
+    use std::collections::BTreeMap;
 
     fn request<'a>(inherited: &'a BTreeMap<String, String>, rehearsal: Option<(&'a str, &'a Path)>) -> LaunchRequest<'a> {
         LaunchRequest {
             executable: Path::new("/opt/claude"),
             session_id: Uuid::nil(),
-            resume: None,
+            session: Session::New,
             model: Some("sonnet"),
             permission_mode: PermissionMode::AcceptEdits,
             allowed_tools: &[],

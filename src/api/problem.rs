@@ -110,9 +110,14 @@ impl From<AppError> for Problem {
         let status = match &error {
             AppError::Validation(_) => StatusCode::UNPROCESSABLE_ENTITY,
             AppError::NotFound(_) => StatusCode::NOT_FOUND,
-            AppError::IllegalTransition { .. } | AppError::IdempotencyConflict { .. } | AppError::TaskEnded(_) => {
-                StatusCode::CONFLICT
-            }
+            AppError::IllegalTransition { .. }
+            | AppError::IdempotencyConflict { .. }
+            | AppError::TaskEnded(_)
+            | AppError::AgentEnded { .. }
+            | AppError::AgentIdle { .. }
+            | AppError::AgentBusy { .. }
+            | AppError::NoConversation(_)
+            | AppError::LimitReached(_) => StatusCode::CONFLICT,
             AppError::InvalidKey | AppError::InsufficientScope { .. } => StatusCode::FORBIDDEN,
             AppError::StoreUnavailable(reason) => {
                 tracing::warn!(reason, "the database cannot be used");

@@ -74,8 +74,14 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(tasks::cancel_task))
         .routes(routes!(events::list_task_events))
         .routes(routes!(events::list_events))
-        .routes(routes!(agents::list_agents))
+        .routes(routes!(agents::create_agent, agents::list_agents))
+        .routes(routes!(agents::interrupt_agents))
         .routes(routes!(agents::get_agent))
+        .routes(routes!(agents::send_message))
+        .routes(routes!(agents::interrupt_agent))
+        .routes(routes!(agents::terminate_agent))
+        .routes(routes!(agents::resume_agent))
+        .routes(routes!(agents::fork_agent))
         .routes(routes!(agents::get_agent_output))
 }
 

@@ -2,8 +2,10 @@
 
 use crate::{
     model::{
-        id::TaskId,
+        agent::AgentStatus,
+        id::AgentId,
         key::Scope,
+        quota::{LimitReached, SetBy},
         task::{IllegalTransition, TaskStatus},
     },
     store::StoreError,
@@ -28,7 +30,7 @@ impl FieldError {
 }
 
 /// Why an operation was not done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AppError {
     /// The request is understood but not acceptable.
     #[error("{}", summary(.0))]
@@ -48,15 +50,45 @@ pub enum AppError {
     },
     /// The idempotency key was used for a different request.
     #[error(
-        "the idempotency_key was already used for {task}, with a different request; use a new key for new work, or repeat the first request exactly"
+        "the idempotency_key was already used for {first}, with a different request; use a new key for new work, or repeat the first request exactly"
     )]
     IdempotencyConflict {
-        /// The task made by the first request.
-        task: TaskId,
+        /// What the first request made.
+        first: String,
     },
     /// The task has ended, so the change would have no effect.
     #[error("the task is `{0}`; its priority no longer matters. Create a new task for more work")]
     TaskEnded(TaskStatus),
+    /// The agent takes no messages.
+    #[error("{id} is `{status}` and takes no messages; bring it back with resume_agent, or create a new agent")]
+    AgentEnded {
+        /// The agent.
+        id: AgentId,
+        /// Where it stands.
+        status: AgentStatus,
+    },
+    /// There is no turn to interrupt.
+    #[error("{id} is `{status}`: no turn runs, so there is nothing to interrupt")]
+    AgentIdle {
+        /// The agent.
+        id: AgentId,
+        /// Where it stands.
+        status: AgentStatus,
+    },
+    /// The agent works, so its conversation cannot be taken over.
+    #[error("{id} is `{status}`; wait until its turn is over (get_agent with wait_seconds), or interrupt it (interrupt_agent), then fork it")]
+    AgentBusy {
+        /// The agent.
+        id: AgentId,
+        /// Where it stands.
+        status: AgentStatus,
+    },
+    /// The agent has had no turn yet.
+    #[error("{0} has no conversation yet; send it a message first, or create a new agent")]
+    NoConversation(AgentId),
+    /// A limit on what may be in use, or spent, is reached.
+    #[error("{}", limit_words(.0))]
+    LimitReached(LimitReached),
     /// No key, or one that opens nothing. Deliberately without details.
     #[error(
         "the header X-MAS-Key is missing or its key is not valid; send a valid key, or ask the operator for one (`mas key create`)"
@@ -90,6 +122,11 @@ impl AppError {
             Self::IllegalTransition { .. } => "illegal_transition",
             Self::IdempotencyConflict { .. } => "idempotency_conflict",
             Self::TaskEnded(_) => "task_ended",
+            Self::AgentEnded { .. } => "agent_ended",
+            Self::AgentIdle { .. } => "agent_idle",
+            Self::AgentBusy { .. } => "agent_busy",
+            Self::NoConversation(_) => "no_conversation",
+            Self::LimitReached(_) => "limit_reached",
             Self::InvalidKey => "invalid_key",
             Self::InsufficientScope { .. } => "insufficient_scope",
             Self::StoreUnavailable(_) => "store_unavailable",
@@ -110,6 +147,20 @@ impl From<StoreError> for AppError {
             StoreError::Internal(reason) => Self::Internal(reason),
         }
     }
+}
+
+fn limit_words(limit: &LimitReached) -> String {
+    let LimitReached { name, set_by, value } = limit;
+    let whose = match set_by {
+        SetBy::Key => "of your key (`mas key create` makes one with other limits)",
+        SetBy::Gateway | SetBy::Task | SetBy::Agent => "of the gateway (its operator can raise it in `[limits]`)",
+    };
+    let what = match name.as_str() {
+        "max_agents" => "terminate agents that are no longer needed (terminate_agent)",
+        "max_queued_tasks" => "wait until some of the waiting tasks have begun, or cancel them",
+        _ => "it starts anew at midnight UTC",
+    };
+    format!("the limit {name} = {value} {whose} is reached: {what}; nothing was created")
 }
 
 fn summary(fields: &[FieldError]) -> String {

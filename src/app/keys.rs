@@ -4,6 +4,7 @@ use super::{App, detached, error::AppError, now};
 use crate::model::{
     id::KeyId,
     key::{ApiKey, Principal, Scope},
+    quota::KeyLimits,
 };
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
@@ -29,6 +30,8 @@ pub struct NewKey {
     pub scopes: Vec<Scope>,
     /// When it stops working, if ever.
     pub expires_at: Option<DateTime<Utc>>,
+    /// How much it may use.
+    pub limits: KeyLimits,
 }
 
 impl App {
@@ -75,7 +78,7 @@ impl App {
         if self.store.find_key(&prefix(&hash)).await?.is_some_and(|(_, stored)| stored == hash) {
             return Ok(false);
         }
-        let new = NewKey { user: ADMIN_USER.into(), name: name.into(), scopes: vec![Scope::Admin], expires_at: None };
+        let new = NewKey { user: ADMIN_USER.into(), name: name.into(), scopes: vec![Scope::Admin], expires_at: None, limits: KeyLimits::default() };
         self.insert_key(new, secret).await.map(|_| true)
     }
 
@@ -95,15 +98,15 @@ impl App {
         let same = bool::from(stored.ct_eq(&hash));
         match key {
             Some(key) if same && key.is_valid_at(Utc::now()) => {
-                Ok(Principal { key_id: key.id, user: key.user.clone(), scopes: key.scopes.clone() })
+                Ok(Principal { key_id: key.id, user: key.user.clone(), scopes: key.scopes.clone(), limits: key.limits })
             }
             _ => Err(AppError::InvalidKey),
         }
     }
 
     async fn insert_key(&self, new: NewKey, secret: &str) -> Result<ApiKey, AppError> {
-        let NewKey { user, name, scopes, expires_at } = new;
-        let key = ApiKey { id: KeyId::generate(), user, name, scopes, created_at: now(), expires_at, revoked_at: None };
+        let NewKey { user, name, scopes, expires_at, limits } = new;
+        let key = ApiKey { id: KeyId::generate(), user, name, scopes, limits, created_at: now(), expires_at, revoked_at: None };
         let (app, hash, stored) = (self.clone(), hash(secret), key.clone());
         detached(async move { Ok(app.store.insert_key(&stored, &hash).await?) }).await?;
         Ok(key)
@@ -190,7 +193,7 @@ mod tests {
     #[tokio::test]
     async fn only_valid_keys_open() {
         let test = TestApp::start().await;
-        let new = NewKey { user: "ann".into(), name: "laptop".into(), scopes: vec![Scope::Read], expires_at: None };
+        let new = NewKey { user: "ann".into(), name: "laptop".into(), scopes: vec![Scope::Read], expires_at: None, limits: KeyLimits::default() };
         let (key, secret) = test.app.create_key(new.clone()).await.expect("made");
         assert_eq!(test.app.authenticate(&secret).await.expect("opens").user, "ann");
         for wrong in ["", "mas_", "nonsense", &secret[1..], &"x".repeat(1000)] {
@@ -205,7 +208,7 @@ mod tests {
     #[tokio::test]
     async fn a_watch_notices_a_revoked_and_an_expired_key() {
         let test = TestApp::start().await;
-        let new = NewKey { user: "ann".into(), name: "laptop".into(), scopes: vec![Scope::Read], expires_at: None };
+        let new = NewKey { user: "ann".into(), name: "laptop".into(), scopes: vec![Scope::Read], expires_at: None, limits: KeyLimits::default() };
         let (key, secret) = test.app.create_key(new.clone()).await.expect("made");
         let mut watch = KeyWatch::new(test.app.authenticate(&secret).await.expect("opens"));
         watch.hurry();
@@ -228,7 +231,7 @@ mod tests {
     #[tokio::test]
     async fn an_adopted_key_is_an_admins_and_stays_revoked() {
         let test = TestApp::start().await;
-        let reader = NewKey { user: "ann".into(), name: "x".into(), scopes: vec![Scope::Read], expires_at: None };
+        let reader = NewKey { user: "ann".into(), name: "x".into(), scopes: vec![Scope::Read], expires_at: None, limits: KeyLimits::default() };
         test.app.create_key(reader).await.expect("made");
         assert!(!test.app.has_admin_key().await.expect("asked"), "a reader's key does not count");
         assert!(test.app.adopt_admin_key("start", "mas_from_environment").await.expect("made"));

@@ -8,10 +8,12 @@ mod view;
 pub use request::{CancelTask, CreateTask, UpdateTask};
 pub use view::{TaskPage, TaskResource, TaskSummary};
 
-pub(super) use request::check_filter;
+pub(super) use request::title_of;
 
 use super::{
-    App, detached,
+    App,
+    checks::check_filter,
+    detached,
     error::AppError,
     events::DIGEST_KINDS,
     now,
@@ -45,6 +47,12 @@ pub struct TaskQuery {
     /// Only tasks with this status.
     #[param(nullable = false)]
     pub status: Option<TaskStatus>,
+    /// Only tasks and messages of this agent.
+    #[param(nullable = false, pattern = "^agent_[0-9a-f]{32}$")]
+    pub agent_id: Option<String>,
+    /// true: only tasks the gateway gave up after repeating them; false: only others.
+    #[param(nullable = false)]
+    pub dead_letter: Option<bool>,
     /// Only tasks for this role.
     #[param(nullable = false)]
     pub agent_type: Option<AgentType>,
@@ -85,16 +93,27 @@ impl App {
     /// Validates and stores a task, wakes a runner, and waits for its end as long as asked.
     pub async fn create_task(&self, who: &Principal, request: CreateTask) -> Result<CreatedTask, AppError> {
         let (task, wait) = request.validate(who, &self.settings).await?;
+        self.insert_task(who, task, wait).await
+    }
+
+    /// Stores a task or message unless it is known, tells the runner, and waits for its end as long as asked.
+    pub(super) async fn insert_task(&self, who: &Principal, task: Task, wait: u32) -> Result<CreatedTask, AppError> {
         let waiter = self.waiter(Topic::Task(task.id), wait);
-        let app = self.clone();
+        let (app, quota) = (self.clone(), self.settings.quota(who));
         let (task, is_new) = detached(async move {
-            match app.store.insert_task(&task).await? {
+            match app.store.insert_task(&task, &quota).await? {
                 Inserted::New => {
                     app.bus.notify(Topic::Dispatch);
+                    if let Some(agent) = task.agent_id {
+                        app.bus.notify(Topic::Control(agent));
+                        app.bus.notify(Topic::Agent(agent));
+                    }
                     Ok((task, true))
                 }
                 Inserted::Existing(earlier) if earlier.request_hash == task.request_hash => Ok((*earlier, false)),
-                Inserted::Existing(earlier) => Err(AppError::IdempotencyConflict { task: earlier.id }),
+                Inserted::Existing(earlier) => Err(AppError::IdempotencyConflict { first: earlier.id.to_string() }),
+                Inserted::AgentEnded => Err(app.agent_ended(task.agent_id).await),
+                Inserted::Refused(limit) => Err(AppError::LimitReached(limit)),
             }
         })
         .await?;
@@ -108,9 +127,13 @@ impl App {
         let limit = page_limit(query.limit)?;
         check_filter("project", query.project.as_deref())?;
         let before = query.cursor.as_deref().map(page_cursor).transpose()?;
+        let agent = query.agent_id.as_deref().map(|id| id.parse().map_err(|error| AppError::field("agent_id", format!("{error}"))));
+        let agent = agent.transpose()?;
         let filter = TaskFilter {
             owner: who.owner_filter(),
             status: query.status,
+            agent,
+            dead_letter: query.dead_letter,
             agent_type: query.agent_type,
             project: query.project.as_deref(),
             before,
@@ -189,12 +212,12 @@ impl App {
         }
     }
 
-    async fn task_resource(&self, task: Task) -> Result<TaskResource, AppError> {
+    pub(super) async fn task_resource(&self, task: Task) -> Result<TaskResource, AppError> {
         let run = match task.run_id {
             Some(id) => self.store.get_run(id).await?,
             None => None,
         };
-        Ok(TaskResource::new(task, run))
+        Ok(TaskResource::new(task, run, self.bus.runner_status().pause))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
         id::{AgentId, KeyId, ProcessId, RunId},
         key::{Principal, Scope},
         project::{PermissionMode, Project},
+        quota::{KeyLimits, WorkLimits},
         run::{Provenance, Run, RunOutcome},
         task::{Task, TaskStatus},
     },
@@ -47,23 +48,33 @@ pub(crate) struct Work {
 impl TestApp {
     /// Claims the next task and gives it an agent, as the runner does.
     pub(crate) async fn claim(&self) -> Work {
-        let task = self.store.claim_task(now()).await.expect("claimed").expect("a task waits");
+        let task = self.store.claim_task(now(), &[]).await.expect("claimed").expect("a task waits");
         let (agent, run, process) = (AgentId::generate(), RunId::generate(), ProcessId::generate());
         let at = now();
         let provision = Provision {
-            task_id: task.id,
-            task_generation: task.generation,
+            task: Some((task.id, task.generation)),
+            is_known: false,
             agent: Agent {
                 id: agent,
                 owner: task.owner.clone(),
+                key_id: task.key_id,
                 name: "coder-1".into(),
                 agent_type: AgentType::Coder,
                 backend: Backend::ClaudeCode,
                 project: task.project.clone(),
                 model: None,
                 status: AgentStatus::Busy,
-                generation: 0,
+                generation: 1,
+                durable: false,
+                system_prompt: None,
+                limits: WorkLimits::default(),
                 session_id: uuid::Uuid::new_v4(),
+                session_started: false,
+                forked_from: None,
+                terminate_requested: false,
+                failure: None,
+                idempotency_key: None,
+                request_hash: String::new(),
                 workspace: "/work".into(),
                 branch: None,
                 base_commit: None,
@@ -71,7 +82,7 @@ impl TestApp {
                 created_at: at,
                 updated_at: at,
             },
-            run: Run {
+            run: Some(Run {
                 id: run,
                 task_id: task.id,
                 agent_id: agent,
@@ -80,11 +91,11 @@ impl TestApp {
                 outcome: RunOutcome::default(),
                 started_at: at,
                 ended_at: None,
-            },
+            }),
             process: Process {
                 id: process,
                 agent_id: agent,
-                run_id: run,
+                run_id: Some(run),
                 offset: 0,
                 state: serde_json::json!({}),
                 started_at: at,
@@ -116,12 +127,17 @@ impl TestApp {
             offset: offset + 1 + work.seq - before,
             state: &serde_json::json!({}),
             events: &events,
-            run: Some(RunUpdate { progress: "working", latest_output: "latest", outcome: &outcome, ended: false }),
+            run: Some(RunUpdate { id: work.run, progress: "working", latest_output: "latest", outcome: &outcome, ended: false }),
             agent_status: None,
-            task: status.map(|status| TaskChange { status, failure: None, at }),
-            task_id: work.task.id,
+            agent_failure: None,
+            session_started: false,
+            task: status.map(|status| (work.task.id, TaskChange { status, failure: None, dead_letter: false, at })),
+            begun: None,
+            steering: None,
+            joined: None,
+            released: None,
             agent_id: work.agent,
-            run_id: work.run,
+            run_id: Some(work.run),
             next: None,
             process_ended: false,
             at,
@@ -160,10 +176,12 @@ pub(crate) fn settings() -> AppSettings {
         models: vec!["haiku".into(), "claude-*".into()],
         default_model: None,
         task_timeout_seconds: 3600,
+        limits: KeyLimits::default(),
+        key_limits: KeyLimits::default(),
         provenance: Provenance::Live,
     }
 }
 
 pub(crate) fn principal(user: &str, scopes: &[Scope]) -> Principal {
-    Principal { key_id: KeyId::generate(), user: user.into(), scopes: scopes.to_vec() }
+    Principal { key_id: KeyId::generate(), user: user.into(), scopes: scopes.to_vec(), limits: KeyLimits::default() }
 }

@@ -1,18 +1,32 @@
 //! The bus within one process: a table of the topics somebody listens to, and the runner's status.
 
 use super::Topic;
-use crate::model::runner::RunnerStatus;
+use crate::model::{
+    id::AgentId,
+    runner::{Pause, ProcessFacts, RunnerStatus},
+};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::watch;
 
+/// Measures what an agent's processes use.
+#[derive(Clone)]
+pub(super) struct Measure(pub(super) Arc<dyn Fn() -> Option<ProcessFacts> + Send + Sync>);
+
+impl std::fmt::Debug for Measure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Measure")
+    }
+}
+
 /// State of an in-process bus. Its memory is bounded by the number of live subscriptions.
 #[derive(Debug, Default)]
 pub struct Local {
     topics: Mutex<HashMap<Topic, Listeners>>,
     runner: Mutex<RunnerStatus>,
+    facts: Mutex<HashMap<AgentId, (u64, Measure)>>,
 }
 
 /// The listeners of one topic. The count is kept here, not taken from the channel: a receiver that is being
@@ -43,7 +57,25 @@ impl Local {
     }
 
     pub(super) fn set_runner_status(&self, status: RunnerStatus) {
-        *lock(&self.runner) = status;
+        let mut runner = lock(&self.runner);
+        let pause = runner.pause.take();
+        *runner = RunnerStatus { pause, ..status };
+    }
+
+    pub(super) fn set_pause(&self, pause: Option<Pause>) {
+        lock(&self.runner).pause = pause;
+    }
+
+    pub(super) fn serve_facts(self: &Arc<Self>, agent: AgentId, measure: Measure) -> FactsGuard {
+        let mut facts = lock(&self.facts);
+        // A successor may begin to serve before its predecessor is dropped.
+        let number = facts.get(&agent).map_or(0, |(number, _)| number + 1);
+        facts.insert(agent, (number, measure));
+        FactsGuard { local: Arc::clone(self), agent, number }
+    }
+
+    pub(super) fn facts_of(&self, agent: AgentId) -> Option<Measure> {
+        lock(&self.facts).get(&agent).map(|(_, measure)| measure.clone())
     }
 
     pub(super) fn runner_status(&self) -> RunnerStatus {
@@ -57,6 +89,23 @@ impl Local {
             if listeners.count == 0 {
                 topics.remove(&topic);
             }
+        }
+    }
+}
+
+/// Serves an agent's process facts until dropped.
+#[derive(Debug)]
+pub struct FactsGuard {
+    local: Arc<Local>,
+    agent: AgentId,
+    number: u64,
+}
+
+impl Drop for FactsGuard {
+    fn drop(&mut self) {
+        let mut facts = lock(&self.local.facts);
+        if facts.get(&self.agent).is_some_and(|(number, _)| *number == self.number) {
+            facts.remove(&self.agent);
         }
     }
 }

@@ -43,6 +43,8 @@ async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
     let settings = Settings {
         runner: config.runner.clone(),
         claude_code: config.claude_code.clone(),
+        limits: config.limits.of_gateway(),
+        key_limits: config.limits.of_key(),
         projects: config.projects(),
         agent_env: config.agent_env.clone(),
         data: DataDir(config.server.data_dir.clone()),

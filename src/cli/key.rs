@@ -8,7 +8,7 @@ use super::{
 use crate::{
     app::{App, keys::NewKey},
     config::Config,
-    model::{id::KeyId, key::Scope},
+    model::{id::KeyId, key::Scope, quota::KeyLimits},
 };
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -33,6 +33,18 @@ pub(super) enum KeyCommand {
         /// Days until it stops working (default: never)
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
         expires_in_days: Option<u32>,
+        /// Agents that have not ended (default: `limits.max_agents_per_key`)
+        #[arg(long, value_name = "N")]
+        max_agents: Option<u32>,
+        /// Agents with a process (default: `limits.max_live_agents_per_key`)
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        max_live_agents: Option<u32>,
+        /// Tasks and messages that wait (default: `limits.max_queued_tasks_per_key`)
+        #[arg(long, value_name = "N")]
+        max_queued_tasks: Option<u32>,
+        /// US dollars a day, UTC (default: `limits.usd_per_day_per_key`)
+        #[arg(long, value_name = "USD", value_parser = usd)]
+        usd_per_day: Option<f64>,
     },
     /// List keys, without secrets
     List {
@@ -50,10 +62,21 @@ pub(super) enum KeyCommand {
 
 pub(super) fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
     match command {
-        KeyCommand::Create { common, user, name, scopes, expires_in_days } => {
+        KeyCommand::Create {
+            common,
+            user,
+            name,
+            scopes,
+            expires_in_days,
+            max_agents,
+            max_live_agents,
+            max_queued_tasks,
+            usd_per_day,
+        } => {
+            let limits = KeyLimits { max_agents, max_live_agents, max_queued_tasks, usd_per_day };
             let expires_at = expires_in_days.map(|days| Utc::now() + TimeDelta::days(days.into()));
             with_app(common, async move |app| {
-                let (key, secret) = app.create_key(NewKey { user, name, scopes, expires_at }).await?;
+                let (key, secret) = app.create_key(NewKey { user, name, scopes, expires_at, limits }).await?;
                 complain(&format!("made {} for user {}; the secret is shown this once:", key.id, key.user));
                 print(&secret);
                 Ok(())
@@ -84,6 +107,14 @@ pub(super) fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
             complain(&format!("revoked {id}"));
             Ok(())
         }),
+    }
+}
+
+/// A number of dollars; `nan` and negative ones would never bind.
+fn usd(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(usd) if usd.is_finite() && usd >= 0.0 => Ok(usd),
+        _ => Err("must be a number that is not negative".into()),
     }
 }
 

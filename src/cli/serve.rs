@@ -67,6 +67,8 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let settings = runner::Settings {
         runner: config.runner.clone(),
         claude_code: config.claude_code.clone(),
+        limits: config.limits.of_gateway(),
+        key_limits: config.limits.of_key(),
         projects: config.projects(),
         agent_env: config.agent_env.clone(),
         data: data.clone(),
@@ -148,6 +150,8 @@ pub(super) fn app_settings(config: &Config) -> AppSettings {
         models: config.claude_code.models.clone(),
         default_model: Some(config.claude_code.default_model.clone()).filter(|model| !model.is_empty()),
         task_timeout_seconds: config.runner.task_timeout_seconds,
+        limits: config.limits.of_gateway(),
+        key_limits: config.limits.of_key(),
         provenance: if config.rehearsal.enabled { Provenance::Rehearsal } else { Provenance::Live },
     }
 }

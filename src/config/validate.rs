@@ -19,6 +19,7 @@ impl Config {
             ("runner.stall_timeout_seconds", self.runner.stall_timeout_seconds),
             ("runner.task_timeout_seconds", self.runner.task_timeout_seconds.into()),
             ("runner.max_output_bytes", self.runner.max_output_bytes),
+            ("runner.circuit_failures", self.runner.circuit_failures.into()),
         ];
         if let Some((setting, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(invalid(setting, "must be greater than 0"));
@@ -30,6 +31,9 @@ impl Config {
             ("runner.max_live_agents", self.runner.max_live_agents as u64, 100_000),
             ("runner.max_starting", self.runner.max_starting as u64, 100_000),
             ("runner.ready_timeout_seconds", self.runner.ready_timeout_seconds, YEAR),
+            ("runner.park_after_seconds", self.runner.park_after_seconds, YEAR),
+            ("runner.retry_delay_seconds", self.runner.retry_delay_seconds, 86_400),
+            ("runner.circuit_pause_seconds", self.runner.circuit_pause_seconds, 86_400),
             ("runner.exit_timeout_seconds", self.runner.exit_timeout_seconds, YEAR),
             ("runner.interrupt_timeout_seconds", self.runner.interrupt_timeout_seconds, YEAR),
             ("runner.first_event_timeout_seconds", self.runner.first_event_timeout_seconds, YEAR),
@@ -38,6 +42,13 @@ impl Config {
         ];
         if let Some((setting, _, most)) = bounded.iter().find(|(_, value, most)| value > most) {
             return Err(invalid(setting, format!("must be at most {most}")));
+        }
+        for (setting, usd) in
+            [("limits.usd_per_day", self.limits.usd_per_day), ("limits.usd_per_day_per_key", self.limits.usd_per_day_per_key)]
+        {
+            if !(usd.is_finite() && usd >= 0.0) {
+                return Err(invalid(setting, "must be 0 (no limit) or more"));
+            }
         }
         if self.claude_code.command.is_empty() {
             return Err(invalid("claude_code.command", "is empty; name the Claude Code executable"));

@@ -1,6 +1,11 @@
 //! Agents: durable workers that outlive their processes.
 
-use super::{id::AgentId, run::Provenance, word::word_enum};
+use super::{
+    id::{AgentId, KeyId},
+    quota::WorkLimits,
+    run::{Failure, Provenance},
+    word::word_enum,
+};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -100,6 +105,19 @@ impl AgentStatus {
             Self::Parked | Self::Terminated | Self::Failed | Self::Lost => false,
         }
     }
+
+    /// Whether the agent takes no messages until it is resumed.
+    pub const fn is_ended(self) -> bool {
+        matches!(self, Self::Terminated | Self::Failed | Self::Lost)
+    }
+}
+
+impl Agent {
+    /// A readable name for an agent that was given none, such as `coder-1a2b3c`.
+    pub fn default_name(agent_type: AgentType, id: AgentId) -> String {
+        let digits = id.uuid().simple().to_string();
+        format!("{agent_type}-{}", &digits[digits.len() - 6..])
+    }
 }
 
 /// An agent as stored.
@@ -109,6 +127,8 @@ pub struct Agent {
     pub id: AgentId,
     /// The user it belongs to.
     pub owner: String,
+    /// The key it was made with.
+    pub key_id: Option<KeyId>,
     /// A readable name, such as `coder-1a2b3c`.
     pub name: String,
     /// Its role.
@@ -123,9 +143,27 @@ pub struct Agent {
     pub status: AgentStatus,
     /// Raised by every status change; a late writer with an older one changes nothing.
     pub generation: i64,
+    /// Whether its process waits for more work after a turn; else it ends with its task.
+    pub durable: bool,
+    /// What is added to its system prompt after its role.
+    pub system_prompt: Option<String>,
+    /// What it may use.
+    pub limits: WorkLimits,
     /// The CLI's session id.
     pub session_id: Uuid,
-    /// Absolute directory it works in.
+    /// Whether the CLI knows the session, so that it can be resumed.
+    pub session_started: bool,
+    /// The agent whose conversation it took over.
+    pub forked_from: Option<AgentId>,
+    /// Whether somebody asked to end it.
+    pub terminate_requested: bool,
+    /// Why it could not go on.
+    pub failure: Option<Failure>,
+    /// The caller's key for exact retries.
+    pub idempotency_key: Option<String>,
+    /// SHA-256 of the request that made it, in hexadecimal.
+    pub request_hash: String,
+    /// Absolute directory it works in; empty until its first process is prepared.
     pub workspace: String,
     /// Git branch of its worktree, when the project is a repository.
     pub branch: Option<String>,

@@ -1,6 +1,6 @@
 //! API keys: scopes and the caller they stand for. Secrets never appear in these types.
 
-use super::{id::KeyId, word::word_enum};
+use super::{id::KeyId, quota::KeyLimits, word::word_enum};
 use chrono::{DateTime, Utc};
 
 word_enum! {
@@ -18,7 +18,7 @@ word_enum! {
 }
 
 /// The authenticated caller of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Principal {
     /// The key used.
     pub key_id: KeyId,
@@ -26,6 +26,8 @@ pub struct Principal {
     pub user: String,
     /// What the key may do.
     pub scopes: Vec<Scope>,
+    /// How much the key may use; a gateway-wide limit holds as well.
+    pub limits: KeyLimits,
 }
 
 impl Principal {
@@ -46,7 +48,7 @@ impl Principal {
 }
 
 /// A stored key without its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ApiKey {
     /// Public identifier, used to revoke.
     pub id: KeyId,
@@ -56,6 +58,8 @@ pub struct ApiKey {
     pub name: String,
     /// What it may do.
     pub scopes: Vec<Scope>,
+    /// How much it may use.
+    pub limits: KeyLimits,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it stops working, if ever.
@@ -77,7 +81,7 @@ mod tests {
 
     #[test]
     fn admin_includes_all_scopes_and_sees_all_users() {
-        let mut principal = Principal { key_id: KeyId::generate(), user: "ann".into(), scopes: vec![Scope::Read] };
+        let mut principal = Principal { key_id: KeyId::generate(), user: "ann".into(), scopes: vec![Scope::Read], limits: KeyLimits::default() };
         assert!(principal.allows(Scope::Read) && !principal.allows(Scope::Operate));
         assert_eq!(principal.owner_filter(), Some("ann"));
         principal.scopes = vec![Scope::Admin];

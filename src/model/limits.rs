@@ -9,6 +9,10 @@ pub const WAIT_SECONDS: u32 = 40;
 pub const DESCRIPTION_CHARS: usize = 60_000;
 /// Longest task title, in characters.
 pub const TITLE_CHARS: usize = 200;
+/// Longest addition to a system prompt, in characters.
+pub const SYSTEM_PROMPT_CHARS: usize = 20_000;
+/// Longest name of an agent, in characters.
+pub const NAME_CHARS: usize = 100;
 /// Longest idempotency key, in characters.
 pub const IDEMPOTENCY_KEY_CHARS: usize = 200;
 /// Largest output schema, in bytes of JSON.
@@ -19,7 +23,15 @@ pub const PAGE_ITEMS: u32 = 200;
 pub const DEFAULT_PAGE_ITEMS: u32 = 50;
 /// Longest task run time a caller may ask for, in seconds.
 pub const TIMEOUT_SECONDS: u32 = 86_400;
-/// Highest budget a caller may set for one task, in US dollars.
+/// Largest token budget a caller may set.
+pub const BUDGET_TOKENS: i64 = 1_000_000_000;
+/// Most output of a turn a caller may ask for, in bytes.
+pub const OUTPUT_BYTES: i64 = 1 << 40;
+/// Smallest and largest memory limit a caller may set, in bytes. The CLI alone takes about 200 MB.
+pub const MEMORY_BYTES: std::ops::RangeInclusive<i64> = 268_435_456..=1 << 42;
+/// Smallest and largest number of processes a caller may allow an agent.
+pub const PROCESSES: std::ops::RangeInclusive<i64> = 2..=100_000;
+/// Highest budget a caller may set for one task or agent, in US dollars.
 pub const BUDGET_USD: f64 = 1_000.0;
 /// Characters of the latest output kept for status answers.
 pub const LATEST_OUTPUT_CHARS: usize = 4_000;

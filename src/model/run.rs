@@ -2,6 +2,7 @@
 
 use super::{
     id::{AgentId, RunId, TaskId},
+    quota::{LimitReached, SetBy},
     word::word_enum,
 };
 use chrono::{DateTime, Utc};
@@ -67,8 +68,10 @@ word_enum! {
         NotReady = "not_ready",
         /// The task's time was up.
         Timeout = "timeout",
-        /// The task's budget was used up.
+        /// A budget was used up.
         BudgetExceeded = "budget_exceeded",
+        /// There is a budget, and the agent did not say what it used.
+        UsageUnknown = "usage_unknown",
         /// The agent wrote more output than allowed.
         OutputLimit = "output_limit",
         /// The agent and what it started took more memory than allowed.
@@ -89,12 +92,18 @@ word_enum! {
         DiskFull = "disk_full",
         /// The provider refused for now.
         RateLimited = "rate_limited",
+        /// The provider cannot be reached, or has a fault.
+        ProviderUnavailable = "provider_unavailable",
         /// The agent reported an error as its result.
         AgentError = "agent_error",
         /// The agent's process ended without a result.
         AgentExited = "agent_exited",
         /// The agent's process vanished without a record, for example in a reboot.
         AgentLost = "agent_lost",
+        /// The CLI no longer has the agent's conversation.
+        SessionLost = "session_lost",
+        /// The agent failed before the message had its turn.
+        AgentFailed = "agent_failed",
         /// The answer does not satisfy `output_schema`.
         InvalidStructuredOutput = "invalid_structured_output",
         /// The agent's directory or git worktree could not be prepared.
@@ -113,11 +122,15 @@ impl FailureCode {
             | Self::TooManyRetries
             | Self::DiskFull
             | Self::RateLimited
+            | Self::ProviderUnavailable
             | Self::AgentExited
             | Self::AgentLost => true,
             Self::AgentUnavailable
             | Self::StartFailed
             | Self::BudgetExceeded
+            | Self::UsageUnknown
+            | Self::SessionLost
+            | Self::AgentFailed
             | Self::OutputLimit
             | Self::MemoryLimit
             | Self::ProcessLimit
@@ -128,10 +141,45 @@ impl FailureCode {
             | Self::WorkspaceFailed => false,
         }
     }
+
+    /// Whether the provider is to blame and the gateway itself tries again.
+    pub const fn is_of_provider(self) -> bool {
+        matches!(self, Self::RateLimited | Self::ProviderUnavailable)
+    }
+
+    /// Whether the agent, not only its turn, is unusable until somebody has done something about it.
+    pub const fn ends_agent(self) -> bool {
+        match self {
+            Self::AgentUnavailable
+            | Self::StartFailed
+            | Self::NotReady
+            | Self::DiskFull
+            | Self::AgentExited
+            | Self::AgentLost
+            | Self::SessionLost
+            | Self::WorkspaceFailed => true,
+            Self::Timeout
+            | Self::BudgetExceeded
+            | Self::UsageUnknown
+            | Self::OutputLimit
+            | Self::MemoryLimit
+            | Self::ProcessLimit
+            | Self::NoFirstEvent
+            | Self::Stalled
+            | Self::TooManyRetries
+            | Self::GarbageOutput
+            | Self::OutputClosed
+            | Self::RateLimited
+            | Self::ProviderUnavailable
+            | Self::AgentError
+            | Self::AgentFailed
+            | Self::InvalidStructuredOutput => false,
+        }
+    }
 }
 
 /// Why a task failed, in words a caller can act on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"code": "agent_unavailable", "detail": "Claude Code is not logged in. Run `claude` once and use /login, or set ANTHROPIC_API_KEY.", "retryable": false}))]
 pub struct Failure {
     /// Stable code.
@@ -140,12 +188,23 @@ pub struct Failure {
     pub detail: String,
     /// Whether trying again unchanged makes sense.
     pub retryable: bool,
+    /// The limit that was reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub limit: Option<LimitReached>,
 }
 
 impl Failure {
     /// A failure whose `retryable` follows from its code.
     pub fn new(code: FailureCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), retryable: code.is_retryable() }
+        Self { code, detail: detail.into(), retryable: code.is_retryable(), limit: None }
+    }
+
+    /// The same with the limit that was reached.
+    #[must_use]
+    pub fn by_limit(mut self, name: &str, set_by: SetBy, value: f64) -> Self {
+        self.limit = Some(LimitReached { name: name.to_owned(), set_by, value });
+        self
     }
 }
 
@@ -164,6 +223,12 @@ pub struct RunOutcome {
     /// US dollars by the CLI's price table, absent when it reported none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
+    /// Tokens of every model request, sub-agents included and whatever the cache did, as the CLI reported them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Times the gateway had the turn repeated after a fault of the provider.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: u32,
     /// Wall time of the turn in milliseconds as the CLI reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
@@ -173,6 +238,11 @@ pub struct RunOutcome {
     /// Changes in the git worktree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A run as stored.

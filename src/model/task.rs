@@ -2,7 +2,8 @@
 
 use super::{
     agent::AgentType,
-    id::{AgentId, RunId, TaskId},
+    id::{AgentId, KeyId, RunId, TaskId},
+    quota::WorkLimits,
     run::{Failure, Provenance},
     word::word_enum,
 };
@@ -35,8 +36,9 @@ impl TaskStatus {
     pub const fn next(self) -> &'static [Self] {
         match self {
             // Back to `created`: the runner died before an agent existed.
-            Self::Created => &[Self::Assigned, Self::Cancelled],
-            Self::Assigned => &[Self::InProgress, Self::Created, Self::Failed, Self::Cancelled],
+            Self::Created => &[Self::Assigned, Self::Failed, Self::Cancelled],
+            // To `complete`: a message that joined a running turn has no turn of its own.
+            Self::Assigned => &[Self::InProgress, Self::Created, Self::Complete, Self::Failed, Self::Cancelled],
             Self::InProgress | Self::Revision => &[Self::Review, Self::Complete, Self::Failed, Self::Cancelled],
             Self::Review => &[Self::Revision, Self::Complete, Self::Failed, Self::Cancelled],
             Self::Complete | Self::Failed | Self::Cancelled => &[],
@@ -107,6 +109,16 @@ word_enum! {
     }
 }
 
+word_enum! {
+    /// How a message reaches its agent.
+    MessageMode {
+        /// As a turn of its own, after those that wait already.
+        Queue = "queue",
+        /// Into the running turn; as a turn of its own when none runs or it ends first.
+        Steer = "steer",
+    }
+}
+
 /// A task as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
@@ -114,6 +126,8 @@ pub struct Task {
     pub id: TaskId,
     /// The user it belongs to.
     pub owner: String,
+    /// The key it was made with.
+    pub key_id: Option<KeyId>,
     /// A short name.
     pub title: String,
     /// The prompt.
@@ -130,6 +144,12 @@ pub struct Task {
     pub timeout_seconds: u32,
     /// US dollars allowed, by the CLI's own price table.
     pub budget_usd: Option<f64>,
+    /// What else it may use.
+    pub limits: WorkLimits,
+    /// How it reaches its agent, when it is a message to one.
+    pub mode: Option<MessageMode>,
+    /// The task whose running turn it joined.
+    pub joined_task_id: Option<TaskId>,
     /// What to do when the agent's process is lost.
     pub on_lost: OnLost,
     /// JSON Schema the structured answer must satisfy.
@@ -150,6 +170,8 @@ pub struct Task {
     pub run_id: Option<RunId>,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// Whether it failed although the gateway had repeated it as often as it may.
+    pub dead_letter: bool,
     /// Whether a real model or the rehearsal model answers.
     pub provenance: Provenance,
     /// When it was made.

@@ -23,6 +23,8 @@ pub enum TailBatch {
     Lines {
         /// As UTF-8; what is not is replaced.
         lines: Vec<String>,
+        /// Where each of them ends in the file: offsets at which a later [`Tail`] can go on.
+        ends: Vec<u64>,
         /// After the last of them: where a later [`Tail`] goes on.
         offset: u64,
     },
@@ -113,18 +115,20 @@ impl Tail {
             return None;
         };
         let first_end = self.scanned + first + 1;
-        let mut lines = Vec::new();
+        let (mut lines, mut ends) = (Vec::new(), Vec::new());
         let mut end = first_end;
         if first_end > BATCH_BYTES {
             // A huge line becomes the string itself instead of being copied.
             let rest = self.bytes.split_off(first_end);
             let mut line = std::mem::replace(&mut self.bytes, rest);
             line.pop();
+            ends.push(self.offset + end as u64);
             lines.push(String::from_utf8(line).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()));
         } else {
             let mut start = 0;
             loop {
                 lines.push(String::from_utf8_lossy(&self.bytes[start..end - 1]).into_owned());
+                ends.push(self.offset + end as u64);
                 start = end;
                 let Some(next) = self.bytes[start..].iter().position(|byte| *byte == b'\n') else { break };
                 if lines.len() == BATCH_LINES || start + next + 1 > BATCH_BYTES {
@@ -139,7 +143,7 @@ impl Tail {
         }
         self.scanned = 0;
         self.offset += end as u64;
-        Some(TailBatch::Lines { lines, offset: self.offset })
+        Some(TailBatch::Lines { lines, ends, offset: self.offset })
     }
 }
 

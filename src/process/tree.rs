@@ -240,6 +240,15 @@ pub(super) fn is_in_cgroup(pid: u32, cgroup: &Path) -> bool {
         .is_ok_and(|list| list.lines().any(|line| line.starts_with("0::") && line.contains(&*name)))
 }
 
+/// Kills every process that carries this marker, and its descendants.
+pub async fn kill_marked(marker: String) -> io::Result<u32> {
+    let killing = move || Tree { marker: &marker, cgroup: None, adopts: false }.kill(|_, _| {});
+    match tokio::task::spawn_blocking(killing).await.map_err(io::Error::other)? {
+        Killed { killed, left: 0 } => Ok(killed),
+        Killed { killed, left } => Err(io::Error::other(format!("{left} of {killed} processes could not be killed"))),
+    }
+}
+
 /// Kills what a vanished shim left behind and says how many that were. Refused while the shim lives.
 pub async fn kill_leftovers(dir: &ProcessDir) -> io::Result<u32> {
     let dir = dir.clone();

@@ -1,20 +1,23 @@
 //! One agent, one actor: `select!` → one input → the pure machine → store → act.
 
+mod orders;
 mod start;
 mod succeed;
 
 use super::{
     Runner,
+    idle::Rest,
     machine::{Brief, Effect, Input, Machine, Phase, Reaction},
     workspace::Git,
 };
 use crate::{
-    bus::Topic,
+    bus::{FactsGuard, Topic},
     config::OnShutdown,
     model::{
         agent::Agent,
         event::EventKind,
-        id::{ProcessId, RunId},
+        id::{ProcessId, TaskId},
+        runner::ProcessFacts,
         task::Task,
     },
     process::{self, ExitRecord, ProcessDir, Tail, TailBatch},
@@ -29,43 +32,55 @@ const STDERR_BYTES: usize = 2_000;
 
 pub(super) struct Actor {
     pub(super) runner: Arc<Runner>,
-    pub(super) task: Task,
     pub(super) agent: Agent,
-    pub(super) run_id: RunId,
+    /// The task of the current turn.
+    pub(super) task: Option<Task>,
     pub(super) process_id: ProcessId,
     pub(super) machine: Machine,
     pub(super) offset: u64,
-    brief: Brief,
+    pub(super) brief: Brief,
     dir: ProcessDir,
     input: Option<process::Input>,
     /// A place among the starting agents, held until the CLI is ready.
     starting: Option<OwnedSemaphorePermit>,
     /// A place among the live agents; agents found alive after a restart may exceed the places.
-    _live: Option<OwnedSemaphorePermit>,
+    live: Option<OwnedSemaphorePermit>,
+    /// The entry among those whose place can be had, while the agent is idle.
+    rest: Option<Rest>,
+    /// Whether there may be orders for the agent that were not looked at.
+    pub(super) look: bool,
+    /// The task whose cancellation was passed on already.
+    cancelled: Option<TaskId>,
+    facts: Option<FactsGuard>,
 }
 
 impl Actor {
+    /// The actor of a process on record. The brief has the order of the machine's turn, if it has one.
     pub(super) fn new(
         runner: Arc<Runner>,
-        task: Task,
         agent: Agent,
+        task: Option<Task>,
         process: &Process,
-        live: impl Into<Option<OwnedSemaphorePermit>>,
+        machine: Machine,
+        brief: Brief,
+        live: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        let brief = runner.brief(&task, &agent);
         Self {
             dir: ProcessDir::new(&runner.settings.data.processes(), process.id),
-            machine: Machine::new(Utc::now(), brief.ready_timeout, 1),
             offset: process.offset.cast_unsigned(),
-            run_id: process.run_id,
             process_id: process.id,
+            machine,
             brief,
             runner,
-            task,
             agent,
+            task,
             input: None,
             starting: None,
-            _live: live.into(),
+            live,
+            rest: None,
+            look: true,
+            cancelled: None,
+            facts: None,
         }
     }
 
@@ -78,19 +93,20 @@ impl Actor {
                 return self.finish_vanished(None).await;
             }
         };
-        let mut control = self.runner.bus.subscribe(Topic::Control(self.task.id));
-        let mut cancel_seen = false;
-        let mut check_cancel = true;
+        self.serve_facts();
+        let mut control = self.runner.bus.subscribe(Topic::Control(self.agent.id));
+        let mut gate = self.runner.gate.subscribe();
         let mut shutting_down = false;
         let stop = self.runner.stop.clone();
         loop {
-            if check_cancel && !cancel_seen {
-                cancel_seen = self.is_cancel_requested().await;
-                if cancel_seen && !self.step(Input::Cancel).await {
-                    return;
-                }
+            if self.look && !self.take_orders().await {
+                return;
             }
-            check_cancel = false;
+            if self.machine.phase != Phase::Idle {
+                self.rest = None;
+            } else if self.rest.is_none() {
+                self.rest = Some(self.runner.idlers.enter(self.agent.key_id));
+            }
             tokio::select! {
                 // Orders before output, so that a flood cannot delay a stop.
                 biased;
@@ -101,10 +117,13 @@ impl Actor {
                         if !self.step(Input::Shutdown).await { return }
                     }
                 },
-                () = control.changed() => check_cancel = true,
+                () = control.changed() => self.look = true,
+                _ = gate.changed(), if self.machine.phase == Phase::Idle => self.look = true,
+                () = until(self.runner.gate.opens_at()), if self.machine.phase == Phase::Idle => self.look = true,
+                () = wanted(self.rest.as_ref()) => if !self.step(Input::Park).await { return },
                 () = until(self.machine.wakes_at()) => if !self.step(Input::Time).await { return },
                 batch = tail.next() => match batch {
-                    Ok(TailBatch::Lines { lines, offset }) => if !self.lines(&lines, offset).await { return },
+                    Ok(TailBatch::Lines { lines, ends, .. }) => if !self.lines(&lines, &ends).await { return },
                     Ok(TailBatch::End { partial_tail, exit }) => return self.finish(&exit, partial_tail.as_deref()).await,
                     Ok(TailBatch::Vanished { partial_tail }) => return self.finish_vanished(partial_tail.as_deref()).await,
                     Err(error) => {
@@ -117,6 +136,20 @@ impl Actor {
                 self.starting = None;
             }
         }
+    }
+
+    /// Answers for the process as long as this actor supervises it.
+    fn serve_facts(&mut self) {
+        let dir = self.dir.clone();
+        self.facts = Some(self.runner.bus.serve_facts(self.agent.id, move || {
+            process::tree_facts(&dir).map(|facts| ProcessFacts {
+                pid: facts.pid,
+                started_at: facts.started_at,
+                rss_bytes: facts.rss_bytes,
+                cpu_seconds: facts.cpu_seconds,
+                processes: facts.processes,
+            })
+        }));
     }
 
     /// Opens the output; a passing fault, such as too many open files, must not cost a healthy agent its life.
@@ -134,33 +167,37 @@ impl Actor {
         }
     }
 
-    async fn is_cancel_requested(&self) -> bool {
-        let id = self.task.id;
-        let task = self.runner.with_patience("get a task", || self.runner.store.get_task(id, None)).await.flatten();
-        task.is_some_and(|task| task.cancel_requested)
-    }
-
     /// Handles one input that moves no offset.
     async fn step(&mut self, input: Input<'_>) -> bool {
         let reaction = self.machine.handle(&self.brief, Utc::now(), input);
         let offset = self.offset;
+        self.store_and_act(reaction, offset).await
+    }
+
+    /// Handles a batch of lines: one transaction, and one more for each turn that ends in it.
+    async fn lines(&mut self, lines: &[String], ends: &[u64]) -> bool {
+        let mut whole = Reaction::default();
+        let mut offset = self.offset;
+        for (line, end) in lines.iter().zip(ends) {
+            whole.absorb(self.machine.handle(&self.brief, Utc::now(), Input::Line(line)));
+            offset = *end;
+            if whole.turn_over {
+                if !self.store_and_act(std::mem::take(&mut whole), offset).await || !self.follow_up().await {
+                    return false;
+                }
+            }
+        }
+        offset == self.offset || self.store_and_act(whole, offset).await
+    }
+
+    async fn store_and_act(&mut self, mut reaction: Reaction, offset: u64) -> bool {
+        if reaction.turn_over {
+            self.measure(&mut reaction).await;
+        }
         if !self.commit(&reaction, offset, false).await {
             return false;
         }
         self.act(reaction).await;
-        true
-    }
-
-    /// Handles a batch of lines as one transaction.
-    async fn lines(&mut self, lines: &[String], offset: u64) -> bool {
-        let mut whole = Reaction::default();
-        for line in lines {
-            whole.absorb(self.machine.handle(&self.brief, Utc::now(), Input::Line(line)));
-        }
-        if !self.commit(&whole, offset, false).await {
-            return false;
-        }
-        self.act(whole).await;
         true
     }
 
@@ -189,6 +226,7 @@ impl Actor {
         }
         match effect {
             None => Ok(()),
+            Some(Effect::Deadline(at)) => input.set_deadline(Some(at)).await,
             Some(Effect::CloseInput) => input.close_stdin().await,
             Some(Effect::Stop) => input.stop().await,
             Some(Effect::Kill) => input.kill().await,
@@ -216,9 +254,9 @@ impl Actor {
         self.conclude(reaction).await;
     }
 
-    /// Stores the end of the process, and of the run unless another process takes over.
+    /// Stores the end of the process, and of its turn unless another process takes over.
     async fn conclude(mut self, mut reaction: Reaction) {
-        if reaction.next.is_none() {
+        if reaction.turn_over {
             self.measure(&mut reaction).await;
         }
         let offset = self.offset;
@@ -226,27 +264,34 @@ impl Actor {
             if reaction.next.is_some() {
                 return Box::pin(self.run_next()).await;
             }
-            tracing::info!(task = %self.task.id, agent = %self.agent.id, progress = self.machine.progress, "run ended");
+            tracing::info!(agent = %self.agent.id, status = ?reaction.agent, "the agent's process has ended");
+            // Its place, and perhaps messages that came meanwhile.
+            let bus = self.runner.bus.clone();
+            drop(self);
+            bus.notify(Topic::Dispatch);
         }
     }
 
     /// Commits and measures what the agent left in its worktree.
     async fn measure(&mut self, reaction: &mut Reaction) {
-        let (Some(branch), Some(base)) = (&self.agent.branch, &self.agent.base_commit) else { return };
+        let (Some(branch), Some(base), Some(task)) = (&self.agent.branch, &self.agent.base_commit, &self.task) else { return };
         let settings = &self.runner.settings;
         let mut env = settings.agent_env.clone();
-        // Git may start programs the agent put into its configuration; they are the agent's, so they end with it.
-        env.insert(process::MARKER_VARIABLE.into(), self.process_id.to_string());
+        // Git may start programs the agent put into its configuration; they end with it.
+        let marker = ProcessId::generate().to_string();
+        env.insert(process::MARKER_VARIABLE.into(), marker.clone());
         let git = Git { env, data: settings.data.path() };
         let worktree = settings.data.workspaces().join(self.agent.id.to_string());
-        let problem = match git.collect(&worktree, branch, base, &self.task.title).await {
+        let problem = match git.collect(&worktree, branch, base, &task.title).await {
             Ok((changes, problem)) => {
-                self.machine.outcome.changes = Some(changes);
+                if let Some(turn) = &mut self.machine.turn {
+                    turn.outcome.changes = Some(changes);
+                }
                 problem
             }
             Err(problem) => Some(problem),
         };
-        if let Err(error) = process::kill_leftovers(&self.dir).await {
+        if let Err(error) = process::kill_marked(marker).await {
             tracing::error!(%error, agent = %self.agent.id, "what git started may still run");
         }
         if let Some(problem) = problem {
@@ -261,5 +306,12 @@ async fn until(time: Option<DateTime<Utc>>) {
     match time {
         None => std::future::pending().await,
         Some(time) => tokio::time::sleep((time - Utc::now()).to_std().unwrap_or_default()).await,
+    }
+}
+
+async fn wanted(rest: Option<&Rest>) {
+    match rest {
+        None => std::future::pending().await,
+        Some(rest) => rest.is_wanted().await,
     }
 }

@@ -3,14 +3,20 @@
 use super::{
     Runner,
     actor::Actor,
-    machine::{Reaction, Verdict},
+    machine::{Brief, Reaction, Turn, Verdict},
 };
 use crate::{
     bus::Topic,
-    model::{event::Event, id::AgentId},
-    store::{Appended, Batch, RunUpdate, StoreError, TaskChange},
+    model::{
+        agent::AgentStatus,
+        event::{Event, EventKind},
+        id::{AgentId, TaskId},
+        run::FailureCode,
+        task::TaskStatus,
+    },
+    store::{Appended, Batch, Begun, RunUpdate, StoreError, TaskChange},
 };
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use std::time::Duration;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -41,76 +47,154 @@ impl Actor {
     /// Stores a reaction with the offset it leads to. `false`: the gateway stops and nothing was stored; the next
     /// start reads the same output again.
     pub(super) async fn commit(&mut self, reaction: &Reaction, offset: u64, ended: bool) -> bool {
+        let change = Change { offset, ended, begun: None, steering: None };
+        self.store(reaction, change).await.is_some()
+    }
+
+    /// Stores a reaction together with a message that begins its turn, or is sent into the running one. `None`: the
+    /// gateway stops. `Some(false)`: the message is not what it was, and nothing was stored.
+    pub(super) async fn commit_with(
+        &mut self,
+        reaction: &Reaction,
+        begun: Option<&Begun>,
+        steering: Option<(TaskId, i64)>,
+    ) -> Option<bool> {
+        let change = Change { offset: self.offset, ended: false, begun, steering };
+        self.store(reaction, change).await
+    }
+
+    async fn store(&mut self, reaction: &Reaction, change: Change<'_>) -> Option<bool> {
         let now = Utc::now();
         let agent_id: AgentId = self.agent.id;
-        let mut events = Vec::with_capacity(reaction.events.len());
-        for kind in &reaction.events {
-            events.push(Event {
-                agent_id,
-                seq: self.machine.next_seq,
-                task_id: Some(self.task.id),
-                task_seq: Some(self.machine.next_task_seq),
-                run_id: Some(self.run_id),
-                at: now,
-                kind: kind.clone(),
-            });
-            self.machine.next_seq += 1;
-            self.machine.next_task_seq += 1;
-        }
+        let events = self.number(&reaction.events, now);
+        // A turn that is over leaves the state with this batch.
+        let over = if reaction.turn_over { self.machine.turn.take() } else { None };
         let state = match serde_json::to_value(&self.machine) {
             Ok(state) => state,
             Err(error) => {
                 tracing::error!(%error, agent = %agent_id, "the agent's state cannot be stored");
-                return false;
+                return None;
             }
         };
-        let failure = match &self.machine.verdict {
-            Some(Verdict::Failed(failure)) => Some(failure.clone()),
-            Some(Verdict::Complete | Verdict::Cancelled) | None => None,
-        };
+        let turn = over.as_ref().or(self.machine.turn.as_ref());
         let next = match reaction.next.map(|beginning| self.next_process(beginning, now)).transpose() {
             Ok(next) => next,
             Err(error) => {
                 tracing::error!(%error, agent = %agent_id, "the next process cannot be put on record");
-                return false;
+                return None;
             }
         };
+        let has_failed = matches!(reaction.agent, Some(AgentStatus::Failed | AgentStatus::Lost));
+        let session_started = self.machine.has_session && !self.agent.session_started;
         let batch = Batch {
             process_id: self.process_id,
             agent_id,
-            task_id: self.task.id,
-            run_id: self.run_id,
+            run_id: self.machine.turn.as_ref().map(|turn| turn.run_id),
             expected_offset: self.offset.cast_signed(),
-            offset: offset.cast_signed(),
+            offset: change.offset.cast_signed(),
             state: &state,
             events: &events,
-            run: Some(RunUpdate {
-                progress: &self.machine.progress,
-                latest_output: &self.machine.latest_output,
-                outcome: &self.machine.outcome,
-                ended: ended && next.is_none(),
+            run: turn.map(|turn| RunUpdate {
+                id: turn.run_id,
+                progress: &turn.progress,
+                latest_output: &turn.latest_output,
+                outcome: &turn.outcome,
+                ended: over.is_some(),
             }),
             agent_status: reaction.agent,
-            task: reaction.task.map(|status| TaskChange { status, failure: failure.filter(|_| status.is_terminal()), at: now }),
-            process_ended: ended,
+            agent_failure: self.machine.failure.as_ref().filter(|_| has_failed),
+            session_started,
+            task: turn.and_then(|turn| Some((turn.task_id, task_change(turn, &self.brief, reaction.task?, now)))),
+            begun: change.begun,
+            steering: change.steering,
+            joined: reaction.joined.zip(turn.map(|turn| turn.task_id)),
+            released: reaction.released,
+            process_ended: change.ended,
             next: next.as_ref().map(|next| (&next.process, next.session_id)),
             at: now,
         };
-        match self.runner.with_patience("append events", || self.runner.store.append(&batch)).await {
-            None => return false,
+        match self.runner.with_patience("append events", || self.runner.store.append(&batch)).await? {
+            Appended::Refused => return Some(false),
             // A repeat of a commit whose answer was lost finds its own offset there; every event is in.
-            Some(Appended::Stale) => tracing::warn!(agent = %agent_id, offset, "output up to here was stored before"),
-            Some(Appended::Done { .. }) => {}
+            Appended::Stale => tracing::warn!(agent = %agent_id, offset = change.offset, "output up to here was stored before"),
+            Appended::Done { .. } => {}
         }
-        self.offset = offset;
+        self.offset = change.offset;
+        self.agent.session_started |= session_started;
+        self.look |= reaction.turn_over || reaction.joined.is_some() || reaction.agent.is_some();
+        let concerned = [turn.map(|turn| turn.task_id), reaction.joined, reaction.released];
+        self.report(reaction, over.as_ref(), now);
+        if over.is_some() {
+            self.task = None;
+            self.brief.order = None;
+        }
         if let Some(next) = next {
             self.adopt(next);
         }
-        self.runner.bus.notify(Topic::Agent(agent_id));
-        self.runner.bus.notify(Topic::Task(self.task.id));
+        let bus = &self.runner.bus;
+        bus.notify(Topic::Agent(agent_id));
+        concerned.into_iter().flatten().for_each(|task| bus.notify(Topic::Task(task)));
         if !events.is_empty() {
-            self.runner.bus.notify(Topic::Events);
+            bus.notify(Topic::Events);
         }
-        true
+        Some(true)
     }
+
+    /// Gives the events their places in the logs of agent and task.
+    fn number(&mut self, kinds: &[EventKind], at: DateTime<Utc>) -> Vec<Event> {
+        let machine = &mut self.machine;
+        let mut events = Vec::with_capacity(kinds.len());
+        for kind in kinds {
+            events.push(Event {
+                agent_id: self.agent.id,
+                seq: machine.next_seq,
+                task_id: machine.turn.as_ref().map(|turn| turn.task_id),
+                task_seq: machine.turn.as_ref().map(|turn| turn.next_task_seq),
+                run_id: machine.turn.as_ref().map(|turn| turn.run_id),
+                at,
+                kind: kind.clone(),
+            });
+            machine.next_seq += 1;
+            if let Some(turn) = &mut machine.turn {
+                turn.next_task_seq += 1;
+            }
+        }
+        events
+    }
+
+    /// Tells the gate how the provider did.
+    fn report(&self, reaction: &Reaction, over: Option<&Turn>, now: DateTime<Utc>) {
+        let gate = &self.runner.gate;
+        if let Some(verdict) = over.and_then(|turn| turn.verdict.as_ref()) {
+            match verdict {
+                Verdict::Complete => gate.report(None, now),
+                Verdict::Failed(failure) => gate.report(Some(failure), now),
+                Verdict::Cancelled => gate.give_back(),
+            }
+        }
+        if let Some(retry) = reaction.retry.as_ref() {
+            match retry.resets_at {
+                Some(at) => gate.pause(at, format!("the provider's limit is reached: {}", retry.failure.detail)),
+                None => gate.report(Some(&retry.failure), now),
+            }
+        }
+    }
+}
+
+/// What is stored beside a reaction.
+struct Change<'a> {
+    offset: u64,
+    ended: bool,
+    begun: Option<&'a Begun>,
+    steering: Option<(TaskId, i64)>,
+}
+
+fn task_change(turn: &Turn, brief: &Brief, status: TaskStatus, at: DateTime<Utc>) -> TaskChange {
+    let failure = turn.verdict.as_ref().and_then(Verdict::failure).filter(|_| status.is_terminal()).cloned();
+    let is_of_loss = |code| matches!(code, FailureCode::AgentLost | FailureCode::AgentExited);
+    let dead_letter = failure.as_ref().is_some_and(|failure| {
+        (failure.code.is_of_provider() && turn.outcome.retries > 0)
+            || (is_of_loss(failure.code) && turn.recoveries > 0 && turn.recoveries >= brief.max_recoveries)
+    });
+    TaskChange { status, failure, dead_letter, at }
 }

@@ -6,96 +6,87 @@
 
 mod ending;
 mod recovery;
+mod turn;
 mod types;
 mod watchdog;
 
 pub(super) use recovery::Beginning;
-pub(super) use types::{Brief, Effect, Input, Phase, Reaction, Verdict};
+pub(super) use turn::{Turn, budget_failure};
+pub(super) use types::{Brief, Effect, Fate, Input, Joining, Order, Phase, Reaction, Retry, Verdict};
 pub(super) use watchdog::WatchLimits;
 
-use watchdog::Watchdog;
-
 use crate::{
-    adapter::{Outgoing, Question, SessionState, Signal, TurnEnd, claude_code},
+    adapter::{Outgoing, Question, SessionState, Signal, claude_code},
     model::{
-        agent::{AgentStatus, Backend},
+        agent::Backend,
         event::EventKind,
-        limits::{LATEST_OUTPUT_CHARS, PARTIAL_RESULT_CHARS},
-        run::{Failure, FailureCode, RunOutcome},
-        task::TaskStatus,
+        run::{Failure, FailureCode},
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 /// Time to read what was written while nobody read.
 const REREAD: TimeDelta = TimeDelta::seconds(5);
+/// The shim ends an agent by itself this long after the server should have.
+pub(super) const SHIM_GRACE: TimeDelta = TimeDelta::seconds(60);
 
-/// State of one process and its run.
+/// State of one process, and of the turn it works on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Machine {
     pub(super) phase: Phase,
     /// When the current phase is too long.
     phase_until: Option<DateTime<Utc>>,
-    /// When the task's time is up.
-    task_until: Option<DateTime<Utc>>,
-    watchdog: Watchdog,
     /// Whether the process was seen to be started.
     pub(super) is_launched: bool,
     pub(super) beginning: Beginning,
-    /// Processes of this run that were lost before this one.
-    recoveries: u32,
+    /// The process is not to be started before.
+    pub(super) not_before: Option<DateTime<Utc>>,
+    /// Whether that is because of the provider's limit.
+    pub(super) waits_for_limit: bool,
     /// Orders to kill that had no effect yet.
     kill_orders: u32,
     /// Whether the CLI has begun a session, which could be resumed.
-    has_session: bool,
+    pub(super) has_session: bool,
     is_resume_refused: bool,
     session: SessionState,
-    pub(super) verdict: Option<Verdict>,
-    pub(super) progress: String,
-    pub(super) latest_output: String,
-    pub(super) outcome: RunOutcome,
+    pub(super) turn: Option<Turn>,
+    pub(super) joining: Option<Joining>,
+    pub(super) fate: Option<Fate>,
+    /// Why the process could not go on.
+    pub(super) failure: Option<Failure>,
     /// Lines whose writing is not yet known to have happened.
     pub(super) outbox: Vec<Outgoing>,
     pub(super) next_seq: i64,
-    pub(super) next_task_seq: i64,
-    /// The last complete message, kept as the partial result of a turn that is stopped.
-    last_message: Option<String>,
-    /// Text of the message being written.
-    live_text: String,
 }
 
 impl Machine {
-    pub(super) fn new(now: DateTime<Utc>, ready_timeout: TimeDelta, next_task_seq: i64) -> Self {
+    pub(super) fn new(now: DateTime<Utc>, ready_timeout: TimeDelta, beginning: Beginning) -> Self {
         Self {
             phase: Phase::Starting,
             phase_until: Some(now + ready_timeout),
-            task_until: None,
-            watchdog: Watchdog::default(),
             is_launched: false,
-            beginning: Beginning::Fresh,
-            recoveries: 0,
+            beginning,
+            not_before: None,
+            waits_for_limit: false,
             kill_orders: 0,
-            has_session: false,
+            has_session: beginning != Beginning::New,
             is_resume_refused: false,
             session: SessionState::default(),
-            verdict: None,
-            progress: "starting an agent".into(),
-            latest_output: String::new(),
-            outcome: RunOutcome::default(),
+            turn: None,
+            joining: None,
+            fate: None,
+            failure: None,
             outbox: vec![],
             next_seq: 1,
-            next_task_seq,
-            last_message: None,
-            live_text: String::new(),
         }
     }
 
     /// When [`Input::Time`] is due.
     pub(super) fn wakes_at(&self) -> Option<DateTime<Utc>> {
-        let in_turn = [self.task_until, self.watchdog.quiet_until].into_iter().flatten().filter(|_| self.phase == Phase::Working);
+        let turn = self.turn.as_ref().filter(|_| self.phase == Phase::Working);
+        let in_turn = turn.into_iter().flat_map(|turn| [turn.until, turn.watchdog.quiet_until]).flatten();
         in_turn.chain(self.phase_until).min()
     }
 
@@ -106,15 +97,20 @@ impl Machine {
 
     /// After a restart: what the agent wrote meanwhile is read before anybody says that its time is up.
     pub(super) fn reread(&mut self, now: DateTime<Utc>) {
-        for until in [&mut self.phase_until, &mut self.task_until, &mut self.watchdog.quiet_until] {
-            *until = until.map(|until| until.max(now + REREAD));
+        let later = |until: &mut Option<DateTime<Utc>>| *until = until.map(|until| until.max(now + REREAD));
+        later(&mut self.phase_until);
+        if let Some(turn) = &mut self.turn {
+            later(&mut turn.until);
+            later(&mut turn.watchdog.quiet_until);
         }
     }
 
     /// The effect to repeat after a restart, in case the server died between storing and doing it.
     pub(super) fn pending_effect(&self) -> Option<Effect> {
         match self.phase {
-            Phase::Starting | Phase::Working | Phase::Interrupting | Phase::Ended => None,
+            Phase::Starting | Phase::Interrupting | Phase::Ended => None,
+            Phase::Idle => self.phase_until.map(shim_deadline),
+            Phase::Working => self.turn.as_ref().and_then(|turn| turn.until).map(shim_deadline),
             Phase::Closing => Some(Effect::CloseInput),
             Phase::Stopping => Some(Effect::Stop),
         }
@@ -129,7 +125,12 @@ impl Machine {
             }
             Input::Line(line) => self.line(brief, now, line, &mut reaction),
             Input::Time => self.time(brief, now, &mut reaction),
+            Input::Begin => self.begin(brief, now, &mut reaction),
+            Input::FollowUp => self.follow_up(brief, now, &mut reaction),
+            Input::Steer { task_id, text } => self.steer(brief, task_id, text, &mut reaction),
             Input::Cancel => self.cancel(brief, now, &mut reaction),
+            Input::Park => self.park(brief, now, &mut reaction),
+            Input::Terminate => self.terminate(brief, now, &mut reaction),
             Input::Shutdown => self.shut_down(brief, now, &mut reaction),
             Input::Exited { exit, partial_tail, stderr } => self.exited(brief, exit, partial_tail, stderr, &mut reaction),
             Input::Vanished => self.vanished(brief, &mut reaction),
@@ -139,9 +140,9 @@ impl Machine {
     }
 
     fn greeting(brief: &Brief) -> Outgoing {
-        let role = brief.agent_type.role();
+        let schema = brief.order.as_ref().and_then(|order| order.output_schema.as_ref());
         match brief.backend {
-            Backend::ClaudeCode => claude_code::initialize(fresh_id(), role, brief.output_schema.as_ref()),
+            Backend::ClaudeCode => claude_code::initialize(fresh_id(), &brief.role, schema),
         }
     }
 
@@ -149,14 +150,19 @@ impl Machine {
         let parsed = match brief.backend {
             Backend::ClaudeCode => claude_code::parse_line(&mut self.session, line),
         };
-        for event in &parsed.events {
-            self.observe(event);
-        }
+        self.has_session |= parsed.events.iter().any(is_session_start);
         // A resumed turn begins by itself, perhaps before the handshake is answered.
-        if self.phase == Phase::Starting && self.beginning == Beginning::Resume && !parsed.events.is_empty() {
-            self.begin_turn(brief, now, reaction);
+        if self.phase == Phase::Starting && self.beginning == Beginning::ResumeTurn && parsed.events.iter().any(is_session_start)
+        {
+            Self::ready_event(reaction);
+            self.start_turn(brief, now, reaction);
         }
-        let trouble = self.watchdog.line(now, &brief.watch, &parsed.events);
+        let mut trouble = None;
+        if let (Some(turn), Some(order)) = (&mut self.turn, &brief.order) {
+            parsed.events.iter().for_each(|event| turn.observe(event));
+            trouble = turn.watchdog.line(now, &order.watch, &parsed.events).or_else(|| turn.count_output(line, order));
+        }
+        self.ask_usage(brief, &parsed.events, reaction);
         reaction.events.extend(parsed.events);
         if let Some(failure) = trouble.filter(|_| self.phase == Phase::Working) {
             self.interrupt(Verdict::Failed(failure), brief, now, reaction);
@@ -165,47 +171,14 @@ impl Machine {
             Some(Signal::Ready { logged_in }) => self.ready(brief, now, logged_in, reaction),
             Some(Signal::Refused(error)) if self.phase == Phase::Starting => {
                 let failure = Failure::new(FailureCode::StartFailed, format!("the agent CLI refused to start: {error}"));
-                self.end_by(Effect::Kill, Verdict::Failed(failure), brief, now, reaction);
+                self.give_up_start(Effect::Kill, failure, brief, now, reaction);
             }
             // A refusal later on is that of an interrupt which came too late to matter.
             None | Some(Signal::Refused(_)) => {}
             Some(Signal::Asked(question)) => Self::answer(brief, &question, reaction),
+            Some(Signal::TookUp(id)) => self.took_up(&id, reaction),
+            Some(Signal::Spent { cost_usd, tokens }) => self.spent(brief, now, cost_usd, tokens, reaction),
             Some(Signal::TurnEnded(end)) => self.turn_ended(brief, now, *end, reaction),
-        }
-    }
-
-    /// Keeps the words a status answer shows.
-    fn observe(&mut self, event: &EventKind) {
-        match event {
-            EventKind::Delta { text } => {
-                self.live_text.push_str(text);
-                self.latest_output = tail(&self.live_text);
-                // A long message would otherwise be kept twice in the stored state.
-                self.live_text.clone_from(&self.latest_output);
-                "writing".clone_into(&mut self.progress);
-            }
-            EventKind::Message { text, parent_tool_use_id: None, .. } => {
-                self.live_text.clear();
-                self.latest_output = tail(text);
-                self.last_message = Some(text.chars().take(PARTIAL_RESULT_CHARS).collect());
-            }
-            EventKind::ToolCall { tool, .. } => self.progress = format!("using the tool {tool}"),
-            EventKind::ToolResult { .. } => "reading the tool's answer".clone_into(&mut self.progress),
-            EventKind::Thinking { .. } => "thinking".clone_into(&mut self.progress),
-            EventKind::Retry { attempt, max_retries, error, .. } => {
-                self.progress = format!("repeating a failed model request ({error}, {attempt} of {max_retries})");
-            }
-            EventKind::RateLimit { status, .. } if status == "rejected" => {
-                "refused by the provider's rate limit".clone_into(&mut self.progress);
-            }
-            EventKind::Status { state, .. } if state == "session_started" => self.has_session = true,
-            EventKind::Message { .. }
-            | EventKind::RateLimit { .. }
-            | EventKind::Usage { .. }
-            | EventKind::Status { .. }
-            | EventKind::Result { .. }
-            | EventKind::Process { .. }
-            | EventKind::Raw { .. } => {}
         }
     }
 
@@ -215,24 +188,28 @@ impl Machine {
         }
         if !logged_in {
             let failure = Failure::new(FailureCode::AgentUnavailable, claude_code::LOGIN_HINT);
-            return self.close(Verdict::Failed(failure), brief, now, reaction);
+            return self.give_up_start(Effect::CloseInput, failure, brief, now, reaction);
         }
-        if self.beginning == Beginning::Fresh {
-            reaction.send.push(match brief.backend {
-                Backend::ClaudeCode => claude_code::user_message(fresh_id(), &brief.prompt),
-            });
+        Self::ready_event(reaction);
+        match &brief.order {
+            Some(order) if self.turn.is_some() => {
+                if self.beginning != Beginning::ResumeTurn {
+                    self.prompt(brief, order, reaction);
+                }
+                self.start_turn(brief, now, reaction);
+            }
+            _ => self.rest(brief, now, reaction),
         }
-        self.begin_turn(brief, now, reaction);
     }
 
-    fn begin_turn(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
-        reaction.events.push(process("ready"));
-        reaction.task = Some(TaskStatus::InProgress);
-        reaction.agent = Some(AgentStatus::Busy);
-        self.enter(Phase::Working, None);
-        self.task_until.get_or_insert(now + brief.timeout);
-        self.watchdog.begin(now, &brief.watch);
-        "waiting for the model".clone_into(&mut self.progress);
+    /// The process is of no use.
+    fn give_up_start(&mut self, effect: Effect, failure: Failure, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
+        let verdict = self.turn.is_some().then(|| Verdict::Failed(failure.clone()));
+        self.failure = Some(failure);
+        match effect {
+            Effect::CloseInput => self.close(verdict, brief, now, reaction),
+            effect => self.end_by(effect, verdict, brief, now, reaction),
+        }
     }
 
     fn answer(brief: &Brief, question: &Question, reaction: &mut Reaction) {
@@ -254,80 +231,12 @@ impl Machine {
         reaction.events.push(EventKind::Status { state: state.into(), detail: Some(detail) });
     }
 
-    fn turn_ended(&mut self, brief: &Brief, now: DateTime<Utc>, end: TurnEnd, reaction: &mut Reaction) {
-        self.outcome.usage = end.usage;
-        self.outcome.cost_usd = end.cost_usd;
-        self.outcome.duration_ms = end.duration_ms;
-        self.outcome.model.clone_from(&self.session.model);
-        let verdict = match (self.phase, self.verdict.take()) {
-            // A stop was asked for; what there is so far becomes the partial result.
-            (Phase::Interrupting, Some(verdict)) => verdict,
-            (Phase::Working, _) if self.is_refusal_to_resume(end.failure.as_ref()) => {
-                self.is_resume_refused = true;
-                return;
-            }
-            (Phase::Working, _) => {
-                self.outcome.result = end.text.or_else(|| self.last_message.clone());
-                self.judge(brief, end.failure, end.structured_output)
-            }
-            (_, verdict) => {
-                self.verdict = verdict;
-                return;
-            }
-        };
-        self.close(verdict, brief, now, reaction);
-    }
-
-    fn is_refusal_to_resume(&self, failure: Option<&Failure>) -> bool {
-        self.beginning == Beginning::Resume && failure.is_some_and(|failure| claude_code::is_unknown_session(&failure.detail))
-    }
-
-    fn judge(&mut self, brief: &Brief, failure: Option<Failure>, structured_output: Option<Value>) -> Verdict {
-        if let Some(failure) = failure {
-            return Verdict::Failed(failure);
-        }
-        let Some(schema) = &brief.output_schema else {
-            self.outcome.structured_output = structured_output;
-            return Verdict::Complete;
-        };
-        let invalid = |detail: String| Verdict::Failed(Failure::new(FailureCode::InvalidStructuredOutput, detail));
-        let Some(output) = structured_output else {
-            return invalid(
-                "the agent answered in text instead of the structured answer `output_schema` asks for; see `result`".into(),
-            );
-        };
-        match jsonschema::validator_for(schema) {
-            Err(error) => invalid(format!("`output_schema` cannot be used: {error}")),
-            Ok(validator) => {
-                let problem = validator.validate(&output).err().map(|error| format!("{error} at `{}`", error.instance_path()));
-                self.outcome.structured_output = Some(output);
-                problem.map_or(Verdict::Complete, |problem| {
-                    invalid(format!("the structured answer does not satisfy `output_schema`: {problem}"))
-                })
-            }
-        }
-    }
-
-    fn cancel(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
-        match self.phase {
-            Phase::Starting => self.end_by(Effect::Kill, Verdict::Cancelled, brief, now, reaction),
-            Phase::Working => self.interrupt(Verdict::Cancelled, brief, now, reaction),
-            // Already on the way out. A verdict that is there first stays.
-            Phase::Interrupting | Phase::Closing | Phase::Stopping | Phase::Ended => {}
-        }
-    }
-
     fn time(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
         let is_due = |until: Option<DateTime<Utc>>| until.is_some_and(|until| until <= now);
-        if self.phase == Phase::Working && is_due(self.task_until) {
-            let detail = format!(
-                "the task was still running after its {} s; the partial result is kept. Raise `timeout_seconds` or split the task.",
-                brief.timeout.num_seconds()
-            );
-            return self.interrupt(Verdict::Failed(Failure::new(FailureCode::Timeout, detail)), brief, now, reaction);
-        }
         if self.phase == Phase::Working
-            && let Some(failure) = self.watchdog.silence(now, &brief.watch)
+            && let (Some(turn), Some(order)) = (&self.turn, &brief.order)
+            && let Some(failure) =
+                is_due(turn.until).then(|| time_is_up(order)).or_else(|| turn.watchdog.silence(now, &order.watch))
         {
             return self.interrupt(Verdict::Failed(failure), brief, now, reaction);
         }
@@ -340,11 +249,11 @@ impl Machine {
                     "the agent CLI did not answer within {} s of its start; the machine may be overloaded. Try again, or run `mas doctor`.",
                     brief.ready_timeout.num_seconds()
                 );
-                let verdict = Verdict::Failed(Failure::new(FailureCode::NotReady, detail));
-                self.end_by(Effect::Kill, verdict, brief, now, reaction);
+                self.give_up_start(Effect::Kill, Failure::new(FailureCode::NotReady, detail), brief, now, reaction);
             }
+            Phase::Idle => self.park(brief, now, reaction),
             Phase::Interrupting => {
-                let verdict = self.verdict.take().unwrap_or(Verdict::Cancelled);
+                let verdict = self.turn.as_mut().and_then(|turn| turn.verdict.take());
                 self.end_by(Effect::Stop, verdict, brief, now, reaction);
             }
             Phase::Closing => {
@@ -354,7 +263,7 @@ impl Machine {
                         "the CLI did not exit after its result and is being ended (`runner.exit_timeout_seconds`)".into(),
                     ),
                 });
-                let verdict = self.verdict.take().unwrap_or(Verdict::Cancelled);
+                let verdict = self.turn.as_mut().and_then(|turn| turn.verdict.take());
                 self.end_by(Effect::Stop, verdict, brief, now, reaction);
             }
             // The shim does not answer: repeat the strongest order until the process is seen to be gone.
@@ -368,20 +277,30 @@ impl Machine {
     }
 }
 
+fn time_is_up(order: &Order) -> Failure {
+    let seconds = order.timeout.num_seconds();
+    let detail = format!(
+        "the task was still running after its {seconds} s; the partial result is kept. Raise `timeout_seconds` or split the task."
+    );
+    #[expect(clippy::cast_precision_loss, reason = "for display")]
+    Failure::new(FailureCode::Timeout, detail).by_limit("timeout_seconds", order.timeout_set_by, seconds as f64)
+}
+
+/// When the shim has to end the process by itself, given when the server would.
+fn shim_deadline(until: DateTime<Utc>) -> Effect {
+    Effect::Deadline(until + SHIM_GRACE)
+}
+
+fn is_session_start(event: &EventKind) -> bool {
+    matches!(event, EventKind::Status { state, .. } if state == "session_started")
+}
+
 fn fresh_id() -> String {
     Uuid::new_v4().to_string()
 }
 
 fn process(state: &str) -> EventKind {
     EventKind::Process { state: state.into(), pid: None, code: None, signal: None, reason: None }
-}
-
-/// The last [`LATEST_OUTPUT_CHARS`] characters.
-fn tail(text: &str) -> String {
-    match text.char_indices().rev().nth(LATEST_OUTPUT_CHARS - 1) {
-        Some((start, _)) => text[start..].to_owned(),
-        None => text.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{Runner, Settings};
 use crate::{
-    adapter::{LaunchRequest, SessionState, Signal, candidates, claude_code},
+    adapter::{LaunchRequest, Session, SessionState, Signal, candidates, claude_code},
     model::{project::PermissionMode, runner::RunnerStatus},
     process::run_command,
 };
@@ -64,7 +64,7 @@ impl Runner {
                 tracing::warn!(problem, "the agent CLI cannot be used");
             }
             let pause = if cli_problem.is_some() { RETRY } else { REFRESH };
-            self.bus.set_runner_status(RunnerStatus { running: true, cli_version, cli_problem });
+            self.bus.set_runner_status(RunnerStatus { running: true, cli_version, cli_problem, pause: None });
             tokio::time::sleep(pause).await;
         }
     }
@@ -75,7 +75,7 @@ pub async fn is_logged_in(settings: &Settings, executable: &Path) -> Result<bool
     let request = LaunchRequest {
         executable,
         session_id: Uuid::new_v4(),
-        resume: None,
+        session: Session::New,
         model: None,
         permission_mode: PermissionMode::Default,
         allowed_tools: &[],

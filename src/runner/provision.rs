@@ -1,141 +1,255 @@
-//! From a claimed task to an agent with a workspace, a run and a process on record.
+//! From claimed work to an agent with a workspace, a run and a process on record.
 
 use super::{
     Runner,
     actor::Actor,
-    machine::{Brief, WatchLimits},
+    brief::no_agent,
+    machine::{Beginning, Machine, Turn},
     preflight::find_cli,
-    seconds,
     workspace::Git,
 };
 use crate::{
+    adapter::claude_code,
     bus::Topic,
     model::{
         agent::{Agent, AgentStatus, Backend},
-        id::{AgentId, ProcessId, RunId, TaskId},
+        id::{AgentId, ProcessId, RunId},
+        quota::WorkLimits,
         run::{Failure, FailureCode, Run, RunOutcome},
         task::{Task, TaskStatus},
     },
     process::lock,
     store::{Process, Provision, TaskChange},
 };
-use chrono::{TimeDelta, Utc};
-use std::sync::Arc;
+use chrono::Utc;
+use std::{path::Path, sync::Arc};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 impl Runner {
-    /// Works on a claimed task until it has ended or the gateway lets go of it.
+    /// Works on a claimed task until its agent's process has ended or the gateway lets go of it.
     pub(super) async fn start_task(self: Arc<Self>, task: Task, place: OwnedSemaphorePermit) {
-        let id = task.id;
-        match self.provision(&task).await {
-            Ok(Some((agent, process))) => Box::pin(Actor::new(self, task, agent, &process, place).run_new()).await,
-            Ok(None) => tracing::info!(task = %id, "the task was changed while its agent was being prepared"),
-            Err(failure) => self.fail(&task, failure).await,
+        let failure = match self.clone().provision_task(&task, place).await {
+            Ok(Some(actor)) => return Box::pin(actor.run_new()).await,
+            Ok(None) => {
+                tracing::info!(task = %task.id, "the task was changed while its agent was being prepared");
+                None
+            }
+            Err(failure) => Some(failure),
+        };
+        self.gate.give_back();
+        let Some(agent) = task.agent_id else {
+            if let Some(failure) = failure {
+                self.fail(&task, failure).await;
+            }
+            return;
+        };
+        match failure {
+            Some(failure) if failure.code.ends_agent() => self.fail_start(agent, Some(&task), &failure).await,
+            failure => {
+                if let Some(failure) = failure {
+                    self.fail(&task, failure).await;
+                }
+                self.lay_down(agent).await;
+            }
         }
     }
 
-    async fn provision(&self, task: &Task) -> Result<Option<(Agent, Process)>, Failure> {
-        find_cli(&self.settings).map_err(|problem| Failure::new(FailureCode::AgentUnavailable, problem))?;
-        let project = self.settings.projects.get(&task.project).ok_or_else(|| {
-            let detail = format!("the project `{}` is no longer configured; add it and create the task again", task.project);
-            Failure::new(FailureCode::WorkspaceFailed, detail)
-        })?;
-        let agent_id = AgentId::generate();
-        let workspace = {
-            let _one_at_a_time = self.worktrees.lock().await;
-            // Git removes its directory of worktrees with the last of them, perhaps just when a new one is to go there.
-            let path = self.settings.data.worktrees_lock();
-            let _nor_housekeeping = lock::wait(&path).await.map_err(|error| {
-                Failure::new(FailureCode::WorkspaceFailed, format!("{} cannot be locked: {error}", path.display()))
-            })?;
-            Git { env: self.settings.agent_env.clone(), data: self.settings.data.path() }
-                .prepare(project, agent_id, &self.settings.data.workspaces())
-                .await
-                .map_err(|problem| Failure::new(FailureCode::WorkspaceFailed, problem))?
+    /// Starts a new agent's process when there is a place for it; else the agent rests until its first message.
+    pub(super) async fn start_agent(self: Arc<Self>, mut agent: Agent, place: Option<OwnedSemaphorePermit>) {
+        if place.is_none() && agent.forked_from.is_none() {
+            return self.lay_down(agent.id).await;
+        }
+        let prepared = match self.prepare(&mut agent).await {
+            Ok(()) => self.with_patience("settle an agent", || self.store.settle_agent(&agent)).await,
+            Err(failure) => return self.fail_start(agent.id, None, &failure).await,
         };
+        match place.filter(|_| prepared.is_some()) {
+            None => self.lay_down(agent.id).await,
+            Some(place) => match self.clone().provision(agent, true, None, place).await {
+                Ok(Some(actor)) => Box::pin(actor.run_new()).await,
+                // Terminated meanwhile.
+                Ok(None) => {}
+                Err(failure) => tracing::error!(?failure, "an agent without a turn cannot be provisioned"),
+            },
+        }
+    }
+
+    async fn provision_task(self: Arc<Self>, task: &Task, place: OwnedSemaphorePermit) -> Result<Option<Actor>, Failure> {
+        let (mut agent, is_known) = match task.agent_id {
+            None => (new_agent(task), false),
+            Some(id) => {
+                let found = self.with_patience("get an agent", || self.store.get_agent(id, None)).await;
+                let Some(found) = found else { return Ok(None) };
+                (found.ok_or_else(no_agent)?, true)
+            }
+        };
+        self.prepare(&mut agent).await?;
+        self.provision(agent, is_known, Some(task), place).await
+    }
+
+    /// Stores what is to be started. `None`: the task or the agent is no longer what it was.
+    async fn provision(
+        self: Arc<Self>,
+        agent: Agent,
+        is_known: bool,
+        task: Option<&Task>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Option<Actor>, Failure> {
         let now = Utc::now();
-        let short = agent_id.uuid().simple().to_string();
-        let agent = Agent {
-            id: agent_id,
-            owner: task.owner.clone(),
-            name: format!("{}-{}", task.agent_type, &short[short.len() - 6..]),
-            agent_type: task.agent_type,
-            backend: Backend::ClaudeCode,
-            project: task.project.clone(),
-            model: task.model.clone(),
-            status: AgentStatus::Starting,
-            generation: 1,
-            session_id: Uuid::new_v4(),
-            workspace: workspace.dir.to_string_lossy().into_owned(),
-            branch: workspace.branch,
-            base_commit: workspace.base_commit,
-            provenance: task.provenance,
-            created_at: now,
-            updated_at: now,
-        };
-        let run = Run {
-            id: RunId::generate(),
-            task_id: task.id,
-            agent_id,
-            progress: "waiting for a place to start".into(),
-            latest_output: String::new(),
-            outcome: RunOutcome::default(),
-            started_at: now,
-            ended_at: None,
-        };
+        let mut brief = self.brief(&agent);
+        let beginning = if agent.session_started { Beginning::Resume } else { Beginning::New };
+        let mut machine = Machine::new(now, brief.ready_timeout, beginning);
+        let last_seq = self.with_patience("find an agent's last event", || self.store.last_agent_seq(agent.id)).await;
+        let Some(last_seq) = last_seq else { return Ok(None) };
+        machine.next_seq = last_seq + 1;
+        let mut run = None;
+        if let Some(task) = task {
+            let order = self.order(task, &agent, RunId::generate()).await?;
+            machine.turn = Some(Turn::new(order.task_id, order.run_id, beginning == Beginning::New));
+            run = Some(Run {
+                id: order.run_id,
+                task_id: task.id,
+                agent_id: agent.id,
+                progress: "waiting for a place to start".into(),
+                latest_output: String::new(),
+                outcome: RunOutcome::default(),
+                started_at: now,
+                ended_at: None,
+            });
+            brief.order = Some(order);
+        }
         let process = Process {
             id: ProcessId::generate(),
-            agent_id,
-            run_id: run.id,
+            agent_id: agent.id,
+            run_id: run.as_ref().map(|run| run.id),
             offset: 0,
-            // Filled when the process is started.
-            state: serde_json::Value::Null,
+            state: serde_json::to_value(&machine).unwrap_or_default(),
             started_at: now,
             ended_at: None,
         };
-        let provision =
-            Provision { task_id: task.id, task_generation: task.generation, agent: agent.clone(), run, process: process.clone() };
-        let stored = self.with_patience("provision a task", || self.store.provision(&provision)).await;
-        self.bus.notify(Topic::Task(task.id));
-        Ok(stored.filter(|stored| *stored).map(|_| (agent, process)))
-    }
-
-    /// Fails the task of an actor that panicked.
-    pub(super) async fn give_up(&self, id: TaskId) {
-        let task = self.with_patience("get a task", || self.store.get_task(id, None)).await.flatten();
-        if let Some(task) = task.filter(|task| !task.status.is_terminal()) {
-            let detail = "the gateway had a fault while it supervised the agent; its log tells more";
-            self.fail(&task, Failure::new(FailureCode::AgentLost, detail)).await;
+        let provision = Provision {
+            task: task.map(|task| (task.id, task.generation)),
+            agent: agent.clone(),
+            is_known,
+            run,
+            process: process.clone(),
+        };
+        let stored = self.with_patience("provision a process", || self.store.provision(&provision)).await;
+        if let Some(task) = task {
+            self.bus.notify(Topic::Task(task.id));
         }
+        Ok(stored
+            .filter(|stored| *stored)
+            .map(|_| Actor::new(self, agent, task.cloned(), &process, machine, brief, Some(place))))
     }
 
-    async fn fail(&self, task: &Task, failure: Failure) {
+    /// Makes sure that the CLI is there and that the agent has its directory, and a fork its conversation.
+    async fn prepare(&self, agent: &mut Agent) -> Result<(), Failure> {
+        find_cli(&self.settings).map_err(|problem| Failure::new(FailureCode::AgentUnavailable, problem))?;
+        let source = match agent.forked_from.filter(|_| !agent.session_started) {
+            None => None,
+            Some(id) => self.with_patience("get an agent", || self.store.get_agent(id, None)).await.flatten(),
+        };
+        self.prepare_workspace(agent, source.as_ref()).await?;
+        if let Some(source) = source {
+            self.copy_conversation(&source, agent).await?;
+        }
+        Ok(())
+    }
+
+    async fn prepare_workspace(&self, agent: &mut Agent, source: Option<&Agent>) -> Result<(), Failure> {
+        if !agent.workspace.is_empty() && Path::new(&agent.workspace).is_dir() {
+            return Ok(());
+        }
+        let failed = |problem: String| Failure::new(FailureCode::WorkspaceFailed, problem);
+        let project = self.settings.projects.get(&agent.project).ok_or_else(|| {
+            failed(format!("the project `{}` is no longer configured; add it and create the task again", agent.project))
+        })?;
+        let _one_at_a_time = self.worktrees.lock().await;
+        // Git removes its directory of worktrees with the last of them, perhaps just when a new one is to go there.
+        let path = self.settings.data.worktrees_lock();
+        let _nor_housekeeping =
+            lock::wait(&path).await.map_err(|error| failed(format!("{} cannot be locked: {error}", path.display())))?;
+        let git = Git { env: self.settings.agent_env.clone(), data: self.settings.data.path() };
+        let root = self.settings.data.workspaces();
+        let workspace = match &agent.branch {
+            Some(branch) => git.restore(project, agent.id, branch, &root).await,
+            None => git.prepare(project, agent.id, &root, source.and_then(|source| source.branch.as_deref())).await,
+        };
+        let workspace = workspace.map_err(failed)?;
+        agent.workspace = workspace.dir.to_string_lossy().into_owned();
+        agent.branch = workspace.branch;
+        agent.base_commit = agent.base_commit.take().or(workspace.base_commit);
+        Ok(())
+    }
+
+    /// Gives a fork the conversation as it is now, under the fork's own session.
+    async fn copy_conversation(&self, source: &Agent, fork: &mut Agent) -> Result<(), Failure> {
+        let config_dir = &self.settings.claude_code.config_dir;
+        let file = |agent: &Agent| match agent.backend {
+            Backend::ClaudeCode => claude_code::session_file(config_dir, Path::new(&agent.workspace), agent.session_id),
+        };
+        let (from, to) = (file(source), file(fork));
+        let lost = |error: std::io::Error| {
+            let detail = format!("the conversation of {} cannot be copied from {}: {error}", source.id, from.display());
+            Failure::new(FailureCode::SessionLost, detail)
+        };
+        let conversation = tokio::fs::read_to_string(&from).await.map_err(lost)?;
+        let conversation = conversation.replace(&source.session_id.to_string(), &fork.session_id.to_string());
+        if let Some(dir) = to.parent() {
+            tokio::fs::create_dir_all(dir).await.map_err(lost)?;
+        }
+        tokio::fs::write(&to, conversation).await.map_err(lost)?;
+        fork.session_started = true;
+        Ok(())
+    }
+
+    pub(super) async fn fail(&self, task: &Task, failure: Failure) {
         tracing::warn!(task = %task.id, code = %failure.code, detail = failure.detail, "the task cannot be started");
-        let change = TaskChange { status: TaskStatus::Failed, failure: Some(failure), at: Utc::now() };
+        let change = TaskChange { status: TaskStatus::Failed, failure: Some(failure), dead_letter: false, at: Utc::now() };
         self.with_patience("fail a task", || self.store.change_task(task.id, task.generation, &change)).await;
         self.bus.notify(Topic::Task(task.id));
     }
 
-    pub(super) fn brief(&self, task: &Task, agent: &Agent) -> Brief {
-        Brief {
-            backend: agent.backend,
-            agent_type: task.agent_type,
-            project: task.project.clone(),
-            prompt: task.description.clone(),
-            output_schema: task.output_schema.clone(),
-            on_lost: task.on_lost,
-            max_recoveries: self.settings.runner.max_recoveries,
-            watch: WatchLimits {
-                first_event: seconds(self.settings.runner.first_event_timeout_seconds),
-                stall: seconds(self.settings.runner.stall_timeout_seconds),
-                retries: self.settings.runner.max_retries_per_turn,
-                garbage_lines: self.settings.runner.max_garbage_lines,
-            },
-            timeout: TimeDelta::seconds(task.timeout_seconds.into()),
-            ready_timeout: seconds(self.settings.runner.ready_timeout_seconds),
-            interrupt_timeout: seconds(self.settings.runner.interrupt_timeout_seconds),
-            exit_timeout: seconds(self.settings.runner.exit_timeout_seconds),
-        }
+    async fn fail_start(&self, agent: AgentId, task: Option<&Task>, failure: &Failure) {
+        tracing::warn!(%agent, code = %failure.code, detail = failure.detail, "the agent cannot be started");
+        let id = task.map(|task| task.id);
+        self.with_patience("fail an agent", || self.store.fail_start(agent, id, failure, Utc::now())).await;
+        self.bus.notify(Topic::Agent(agent));
+        id.into_iter().for_each(|task| self.bus.notify(Topic::Task(task)));
+    }
+}
+
+/// The agent of a task that names none.
+fn new_agent(task: &Task) -> Agent {
+    let (id, now) = (AgentId::generate(), Utc::now());
+    Agent {
+        id,
+        owner: task.owner.clone(),
+        key_id: task.key_id,
+        name: Agent::default_name(task.agent_type, id),
+        agent_type: task.agent_type,
+        backend: Backend::ClaudeCode,
+        project: task.project.clone(),
+        model: task.model.clone(),
+        status: AgentStatus::Starting,
+        generation: 1,
+        durable: false,
+        system_prompt: None,
+        limits: WorkLimits::default(),
+        session_id: Uuid::new_v4(),
+        session_started: false,
+        forked_from: None,
+        terminate_requested: false,
+        failure: None,
+        idempotency_key: None,
+        request_hash: String::new(),
+        workspace: String::new(),
+        branch: None,
+        base_commit: None,
+        provenance: task.provenance,
+        created_at: now,
+        updated_at: now,
     }
 }

@@ -1,8 +1,13 @@
 //! After a restart: every process that was never finished gets its actor back.
 
-use super::{Runner, actor::Actor};
+use super::{
+    Runner,
+    actor::Actor,
+    machine::{Beginning, Machine, Turn},
+    seconds,
+};
 use crate::{
-    model::{id::TaskId, task::TaskStatus},
+    model::task::TaskStatus,
     store::{Process, TaskChange},
 };
 use chrono::Utc;
@@ -15,24 +20,61 @@ impl Runner {
             // Nobody works on it, so a cancel that came meanwhile needs no stopping.
             let status = if task.cancel_requested { TaskStatus::Cancelled } else { TaskStatus::Created };
             tracing::info!(task = %task.id, %status, "the gateway ended before an agent was made for the task");
-            let change = TaskChange { status, failure: None, at: Utc::now() };
+            let change = TaskChange { status, failure: None, dead_letter: false, at: Utc::now() };
             self.with_patience("requeue a task", || self.store.change_task(task.id, task.generation, &change)).await;
         }
+        self.with_patience("park agents", || self.store.park_orphaned_agents(Utc::now())).await;
         let open = self.with_patience("list open processes", || self.store.list_open_processes()).await;
         for process in open.unwrap_or_default() {
-            if let Some(actor) = self.actor_of(&process).await {
-                self.supervise(actor.task.id, Box::pin(actor.run_recovered(process.state)));
+            if let Some((actor, is_readable)) = self.actor_of(&process).await {
+                let (agent, task) = (actor.agent.id, actor.task.as_ref().map(|task| task.id));
+                let work = async move {
+                    if is_readable { actor.run_recovered().await } else { actor.run_unreadable().await }
+                };
+                self.supervise(Some(agent), task, Box::pin(work));
             }
         }
     }
 
-    async fn actor_of(self: &Arc<Self>, process: &Process) -> Option<Actor> {
-        let run = self.with_patience("get a run", || self.store.get_run(process.run_id)).await??;
+    /// The actor of a process on record, and whether its state could be read.
+    async fn actor_of(self: &Arc<Self>, process: &Process) -> Option<(Actor, bool)> {
         let agent = self.with_patience("get an agent", || self.store.get_agent(process.agent_id, None)).await??;
-        let task_id: TaskId = run.task_id;
-        let task = self.with_patience("get a task", || self.store.get_task(task_id, None)).await??;
+        let (machine, is_readable) = match serde_json::from_value::<Machine>(process.state.clone()) {
+            Ok(machine) => (machine, true),
+            Err(error) => {
+                tracing::error!(%error, agent = %agent.id, "the agent's stored state cannot be read");
+                (self.rebuild(process).await?, false)
+            }
+        };
+        let mut brief = self.brief(&agent);
+        let mut task = None;
+        if let Some((id, run)) = machine.turn.as_ref().map(|turn| (turn.task_id, turn.run_id)) {
+            task = self.with_patience("get a task", || self.store.get_task(id, None)).await?;
+            if let Some(task) = &task {
+                brief.order = Some(self.order_of_running(task, &agent, run).await);
+            }
+        }
+        if let Some(at) = machine.not_before.filter(|at| machine.waits_for_limit && *at > Utc::now()) {
+            self.gate.pause(at, "the provider's limit is reached".into());
+        }
         // An agent that lives already needs no permission to live, but it counts: new ones wait for it.
-        let place = self.live.clone().try_acquire_owned().ok();
-        Some(Actor::new(self.clone(), task, agent, process, place))
+        let place = self.live.clone().try_acquire_owned().ok().filter(|_| machine.not_before.is_none());
+        Some((Actor::new(self.clone(), agent, task, process, machine, brief, place), is_readable))
+    }
+
+    /// A state to end a process with whose own cannot be read, as after a change of its format.
+    async fn rebuild(&self, process: &Process) -> Option<Machine> {
+        let ready_timeout = seconds(self.settings.runner.ready_timeout_seconds);
+        let mut machine = Machine::new(Utc::now(), ready_timeout, Beginning::New);
+        machine.next_seq =
+            self.with_patience("find an agent's last event", || self.store.last_agent_seq(process.agent_id)).await? + 1;
+        if let Some(run) = process.run_id {
+            let run = self.with_patience("get a run", || self.store.get_run(run)).await??;
+            let mut turn = Turn::new(run.task_id, run.id, true);
+            turn.next_task_seq =
+                self.with_patience("find a task's last event", || self.store.last_task_seq(run.task_id)).await? + 1;
+            machine.turn = Some(turn);
+        }
+        Some(machine)
     }
 }

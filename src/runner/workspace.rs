@@ -72,7 +72,14 @@ impl Git<'_> {
     }
 
     /// Makes the workspace of a new agent. Call it for one agent of a repository at a time.
-    pub(super) async fn prepare(&self, project: &Project, agent: AgentId, root: &Path) -> Result<Workspace, String> {
+    /// `from`: the branch to start from instead of the project's commit.
+    pub(super) async fn prepare(
+        &self,
+        project: &Project,
+        agent: AgentId,
+        root: &Path,
+        from: Option<&str>,
+    ) -> Result<Workspace, String> {
         let path = &project.path;
         let make = |dir: PathBuf| async move {
             tokio::fs::create_dir_all(&dir).await.map_err(|error| format!("{} cannot be made: {error}", dir.display()))
@@ -82,9 +89,12 @@ impl Git<'_> {
         } else if !path.is_dir() {
             return Err(format!("the directory of the project `{}` is gone: {}", project.name, path.display()));
         }
-        let Some((base_commit, prefix)) = self.head(path).await? else {
+        let Some((mut base_commit, prefix)) = self.head(path).await? else {
             return Ok(Workspace { dir: path.clone(), branch: None, base_commit: None });
         };
+        if let Some(branch) = from {
+            base_commit = self.must(path, &["rev-parse", "--verify", &format!("refs/heads/{branch}")]).await?.stdout_text();
+        }
         make(root.to_owned()).await?;
         let worktree = root.join(agent.to_string());
         let branch = format!("mas/{agent}");
@@ -93,6 +103,28 @@ impl Git<'_> {
         // A project that is an untracked part of its repository is not in the worktree.
         make(dir.clone()).await?;
         Ok(Workspace { dir, branch: Some(branch), base_commit: Some(base_commit) })
+    }
+
+    /// Makes the worktree of an agent again that was reclaimed while it rested; its branch has its work. Call it for one
+    /// agent of a repository at a time.
+    pub(super) async fn restore(
+        &self,
+        project: &Project,
+        agent: AgentId,
+        branch: &str,
+        root: &Path,
+    ) -> Result<Workspace, String> {
+        let path = &project.path;
+        let Some((_, prefix)) = self.head(path).await? else {
+            return Err(format!("the project `{}` is no longer a git repository; the agent's work was there", project.name));
+        };
+        tokio::fs::create_dir_all(root).await.map_err(|error| format!("{} cannot be made: {error}", root.display()))?;
+        let worktree = root.join(agent.to_string());
+        self.must(path, &["worktree", "prune"]).await?;
+        self.must(path, &["worktree", "add", "--quiet", &worktree.to_string_lossy(), branch]).await?;
+        let dir = worktree.join(prefix);
+        tokio::fs::create_dir_all(&dir).await.map_err(|error| format!("{} cannot be made: {error}", dir.display()))?;
+        Ok(Workspace { dir, branch: Some(branch.to_owned()), base_commit: None })
     }
 
     /// Commits what an agent left in its worktree and measures it. The words say what could not be committed.

@@ -15,6 +15,7 @@ struct KeyRow {
     user_name: String,
     name: String,
     scopes: JsonText,
+    limits: Option<JsonText>,
     hash: Vec<u8>,
     created_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
@@ -29,6 +30,7 @@ impl KeyRow {
             user: self.user_name,
             name: self.name,
             scopes: self.scopes.parse()?,
+            limits: self.limits.as_ref().map(JsonText::parse).transpose()?.unwrap_or_default(),
             created_at: self.created_at,
             expires_at: self.expires_at,
             revoked_at: self.revoked_at,
@@ -40,9 +42,10 @@ impl KeyRow {
 impl Store {
     /// Stores a new key by the SHA-256 of its secret. `Internal` when the first 8 bytes of the hash are taken.
     pub async fn insert_key(&self, key: &ApiKey, hash: &[u8; 32]) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO api_key (id, user_name, name, scopes, hash_prefix, hash, created_at, expires_at, revoked_at) \
-                           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        const SQL: &str = "INSERT INTO api_key (id, user_name, name, scopes, hash_prefix, hash, created_at, expires_at, revoked_at, limits) \
+                           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
         let scopes = JsonText::of(&key.scopes)?;
+        let limits = JsonText::of(&key.limits)?;
         on!(write & self.db, |p| sqlx::query(SQL)
             .bind(key.id.uuid())
             .bind(text(&key.user))
@@ -53,6 +56,7 @@ impl Store {
             .bind(micros(key.created_at))
             .bind(key.expires_at.map(micros))
             .bind(key.revoked_at.map(micros))
+            .bind(limits)
             .execute(p)
             .await
             .map(drop)?);

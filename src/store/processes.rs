@@ -13,8 +13,8 @@ pub struct Process {
     pub id: ProcessId,
     /// The agent it belongs to.
     pub agent_id: AgentId,
-    /// The run it was started for.
-    pub run_id: RunId,
+    /// The run it works on; none while it waits for one.
+    pub run_id: Option<RunId>,
     /// Bytes of its standard output whose events are stored.
     pub offset: i64,
     /// What the runner needs to read on from there; its own format.
@@ -29,7 +29,7 @@ pub struct Process {
 struct ProcessRow {
     id: Uuid,
     agent_id: Uuid,
-    run_id: Uuid,
+    run_id: Option<Uuid>,
     stdout_offset: i64,
     state: JsonText,
     started_at: DateTime<Utc>,
@@ -41,7 +41,7 @@ impl ProcessRow {
         Ok(Process {
             id: self.id.into(),
             agent_id: self.agent_id.into(),
-            run_id: self.run_id.into(),
+            run_id: self.run_id.map(Into::into),
             offset: self.stdout_offset,
             state: self.state.parse()?,
             started_at: self.started_at,

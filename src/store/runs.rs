@@ -2,6 +2,7 @@
 
 use super::{
     Process, Store, StoreError,
+    agents::{INSERT_AGENT, bind_agent},
     db::{micros, on, text, uncancelled},
     json::JsonText,
 };
@@ -16,15 +17,15 @@ use uuid::Uuid;
 /// What is stored before an agent's process is started.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Provision {
-    /// The task the agent is for.
-    pub task_id: TaskId,
-    /// The generation the task has since it was claimed.
-    pub task_generation: i64,
-    /// The new agent.
+    /// The task the process is for, with the generation it has since it was claimed.
+    pub task: Option<(TaskId, i64)>,
+    /// The agent.
     pub agent: Agent,
-    /// Its first run, of that task.
-    pub run: Run,
-    /// Its first process.
+    /// Whether the agent is on record already, as `starting`.
+    pub is_known: bool,
+    /// The run of the task.
+    pub run: Option<Run>,
+    /// The process.
     pub process: Process,
 }
 
@@ -56,68 +57,61 @@ impl RunRow {
 }
 
 const TAKE_TASK: &str = "UPDATE task SET agent_id = $3, run_id = $4, updated_at = $5 WHERE id = $1 AND generation = $2";
-const INSERT_AGENT: &str = "INSERT INTO agent (id, owner, name, agent_type, backend, project, model, status, generation, \
-                            session_id, workspace, branch, base_commit, provenance, created_at, updated_at) \
-                            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
-const INSERT_RUN: &str = "INSERT INTO run (id, task_id, agent_id, progress, latest_output, outcome, started_at, ended_at) \
+/// The agent was made `starting` by the claim.
+const UPDATE_AGENT: &str = "UPDATE agent SET session_id = $2, workspace = $3, branch = $4, base_commit = $5, updated_at = $6 \
+                            WHERE id = $1 AND status = 'starting'";
+pub(super) const INSERT_RUN: &str = "INSERT INTO run (id, task_id, agent_id, progress, latest_output, outcome, started_at, ended_at) \
                           VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 const INSERT_PROCESS: &str = "INSERT INTO process (id, agent_id, run_id, stdout_offset, state, started_at, ended_at) \
                               VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 impl Store {
     /// Stores agent, run and process and ties the task to them, all or nothing. The task's generation stays.
-    /// `false`: the task has another generation by now (or is gone), and nothing was written.
+    /// `false`: the task has another generation by now, or the agent is not as expected, and nothing was written.
     pub async fn provision(&self, provision: &Provision) -> Result<bool, StoreError> {
         let (db, provision) = (self.db.clone(), provision.clone());
-        let outcome = JsonText::of(&provision.run.outcome)?;
+        let outcome = JsonText::of_option(provision.run.as_ref().map(|run| &run.outcome))?;
         let state = JsonText::of(&provision.process.state)?;
+        let limits = JsonText::of(&provision.agent.limits)?;
         uncancelled(async move {
-            let Provision { task_id, task_generation, agent, run, process } = &provision;
+            let Provision { task, agent, is_known, run, process } = &provision;
+            let run_id = run.as_ref().map(|run| run.id.uuid());
             let done: Option<()> = on!(tx db, |t| {
-                let taken = sqlx::query(TAKE_TASK)
-                    .bind(task_id.uuid())
-                    .bind(task_generation)
-                    .bind(agent.id.uuid())
-                    .bind(run.id.uuid())
-                    .bind(micros(run.started_at))
-                    .execute(&mut *t)
-                    .await?
-                    .rows_affected();
-                if taken == 1 {
-                    sqlx::query(INSERT_AGENT)
-                        .bind(agent.id.uuid())
-                        .bind(text(&agent.owner))
-                        .bind(text(&agent.name))
-                        .bind(agent.agent_type.as_str())
-                        .bind(agent.backend.as_str())
-                        .bind(text(&agent.project))
-                        .bind(agent.model.as_deref().map(text))
-                        .bind(agent.status.as_str())
-                        .bind(agent.generation)
-                        .bind(agent.session_id)
-                        .bind(text(&agent.workspace))
-                        .bind(agent.branch.as_deref().map(text))
-                        .bind(agent.base_commit.as_deref().map(text))
-                        .bind(agent.provenance.as_str())
-                        .bind(micros(agent.created_at))
-                        .bind(micros(agent.updated_at))
-                        .execute(&mut *t)
-                        .await?;
-                    sqlx::query(INSERT_RUN)
-                        .bind(run.id.uuid())
-                        .bind(run.task_id.uuid())
-                        .bind(run.agent_id.uuid())
-                        .bind(text(&run.progress))
-                        .bind(text(&run.latest_output))
-                        .bind(outcome)
-                        .bind(micros(run.started_at))
-                        .bind(run.ended_at.map(micros))
-                        .execute(&mut *t)
-                        .await?;
+                let taken = match task {
+                    Some((id, generation)) => {
+                        let take = sqlx::query(TAKE_TASK).bind(id.uuid()).bind(generation).bind(agent.id.uuid()).bind(run_id);
+                        take.bind(micros(process.started_at)).execute(&mut *t).await?.rows_affected()
+                    }
+                    None => 1,
+                };
+                let stands = if taken == 0 {
+                    0
+                } else if *is_known {
+                    let update = sqlx::query(UPDATE_AGENT).bind(agent.id.uuid()).bind(agent.session_id);
+                    let update = update.bind(text(&agent.workspace)).bind(agent.branch.as_deref().map(text));
+                    let update = update.bind(agent.base_commit.as_deref().map(text)).bind(micros(process.started_at));
+                    update.execute(&mut *t).await?.rows_affected()
+                } else {
+                    bind_agent!(sqlx::query(INSERT_AGENT), agent, limits).execute(&mut *t).await?.rows_affected()
+                };
+                if stands == 1 {
+                    if let Some(run) = run {
+                        sqlx::query(INSERT_RUN)
+                            .bind(run.id.uuid())
+                            .bind(run.task_id.uuid())
+                            .bind(run.agent_id.uuid())
+                            .bind(text(&run.progress))
+                            .bind(text(&run.latest_output))
+                            .bind(outcome)
+                            .bind(micros(run.started_at))
+                            .bind(run.ended_at.map(micros))
+                            .execute(&mut *t)
+                            .await?;
+                    }
                     sqlx::query(INSERT_PROCESS)
                         .bind(process.id.uuid())
                         .bind(process.agent_id.uuid())
-                        .bind(process.run_id.uuid())
+                        .bind(run_id)
                         .bind(process.offset)
                         .bind(state)
                         .bind(micros(process.started_at))

@@ -1,28 +1,19 @@
-//! Tasks: making, finding, claiming and changing them.
+//! Tasks: finding and changing them. They are made in `insert.rs` and claimed in `claim.rs`.
 
 use super::{
     Store, StoreError,
-    db::{Db, micros, on, text, word},
+    db::{micros, on, text, word},
     json::JsonText,
 };
 use crate::model::{
     agent::AgentType,
-    id::{AgentId, RunId, TaskId},
+    id::{AgentId, TaskId},
     run::Failure,
     task::{Priority, Task, TaskStatus},
 };
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
-
-/// What became of a new task.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Inserted {
-    /// It was stored.
-    New,
-    /// Its owner used the idempotency key before: that task, and nothing was written.
-    Existing(Box<Task>),
-}
 
 /// Which tasks to list.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +22,10 @@ pub struct TaskFilter<'a> {
     pub owner: Option<&'a str>,
     /// Only those that stand here.
     pub status: Option<TaskStatus>,
+    /// Only those for this agent.
+    pub agent: Option<AgentId>,
+    /// Only those given up after repeated tries, or only others.
+    pub dead_letter: Option<bool>,
     /// Only those for this role.
     pub agent_type: Option<AgentType>,
     /// Only those of this project.
@@ -48,6 +43,8 @@ pub struct TaskChange {
     pub status: TaskStatus,
     /// Why it failed, if it did; replaces an earlier one.
     pub failure: Option<Failure>,
+    /// Whether it failed although it was repeated as often as allowed.
+    pub dead_letter: bool,
     /// When: `updated_at`, and `started_at` or `ended_at` where the status means a beginning or an end.
     pub at: DateTime<Utc>,
 }
@@ -80,13 +77,23 @@ pub(super) struct TaskRow {
     updated_at: DateTime<Utc>,
     started_at: Option<DateTime<Utc>>,
     ended_at: Option<DateTime<Utc>>,
+    key_id: Option<Uuid>,
+    limits: Option<JsonText>,
+    mode: Option<String>,
+    joined_task_id: Option<Uuid>,
+    dead_letter: bool,
 }
 
 impl TaskRow {
+    pub(super) fn agent_id(&self) -> Option<Uuid> {
+        self.agent_id
+    }
+
     pub(super) fn into_task(self) -> Result<Task, StoreError> {
         Ok(Task {
             id: self.id.into(),
             owner: self.owner,
+            key_id: self.key_id.map(Into::into),
             title: self.title,
             description: self.description,
             agent_type: word(&self.agent_type)?,
@@ -95,6 +102,9 @@ impl TaskRow {
             priority: Priority::from_rank(self.priority).ok_or_else(|| StoreError::internal("a stored priority is unknown"))?,
             timeout_seconds: u32::try_from(self.timeout_seconds).map_err(StoreError::internal)?,
             budget_usd: self.budget_usd,
+            limits: self.limits.as_ref().map(JsonText::parse).transpose()?.unwrap_or_default(),
+            mode: self.mode.as_deref().map(word).transpose()?,
+            joined_task_id: self.joined_task_id.map(Into::into),
             on_lost: word(&self.on_lost)?,
             output_schema: self.output_schema.as_ref().map(JsonText::parse).transpose()?,
             idempotency_key: self.idempotency_key,
@@ -105,6 +115,7 @@ impl TaskRow {
             agent_id: self.agent_id.map(Into::into),
             run_id: self.run_id.map(Into::into),
             failure: self.failure.as_ref().map(JsonText::parse).transpose()?,
+            dead_letter: self.dead_letter,
             provenance: word(&self.provenance)?,
             created_at: self.created_at,
             updated_at: self.updated_at,
@@ -114,27 +125,27 @@ impl TaskRow {
     }
 }
 
-fn one(row: Option<TaskRow>) -> Result<Option<Task>, StoreError> {
+pub(super) fn one(row: Option<TaskRow>) -> Result<Option<Task>, StoreError> {
     row.map(TaskRow::into_task).transpose()
 }
 
-fn all(rows: Vec<TaskRow>) -> Result<Vec<Task>, StoreError> {
+pub(super) fn all(rows: Vec<TaskRow>) -> Result<Vec<Task>, StoreError> {
     rows.into_iter().map(TaskRow::into_task).collect()
 }
 
 /// The statuses that pass, as an SQL list of quoted words.
-fn statuses(pass: impl Fn(TaskStatus) -> bool) -> String {
+pub(super) fn statuses(pass: impl Fn(TaskStatus) -> bool) -> String {
     TaskStatus::ALL.iter().filter(|status| pass(**status)).map(|status| format!("'{status}'")).collect::<Vec<_>>().join(", ")
 }
 
 /// The statement for a [`TaskChange`]: it touches only a row whose status may make the transition.
-/// Parameters: id, status, failure, at, `started_at`, `ended_at`; `and` may add a condition with more.
+/// Parameters: id, status, failure, at, `started_at`, `ended_at`, `dead_letter`; `and` may add a condition with more.
 /// One text per status, so the prepared ones are few.
 pub(super) fn change_sql(status: TaskStatus, and: &str) -> AssertSqlSafe<String> {
     let before = statuses(|from| from.transition(status).is_ok());
     AssertSqlSafe(format!(
         "UPDATE task SET status = $2, failure = $3, updated_at = $4, generation = generation + 1, \
-         started_at = COALESCE(started_at, $5), ended_at = $6 WHERE id = $1 AND status IN ({before}){and} RETURNING *"
+         started_at = COALESCE(started_at, $5), ended_at = $6, dead_letter = $7 WHERE id = $1 AND status IN ({before}){and} RETURNING *"
     ))
 }
 
@@ -149,54 +160,6 @@ impl TaskChange {
 }
 
 impl Store {
-    /// Stores a new task, unless its owner has one with the same idempotency key, also under concurrent calls.
-    pub async fn insert_task(&self, task: &Task) -> Result<Inserted, StoreError> {
-        const SQL: &str = "INSERT INTO task (id, owner, title, description, agent_type, project, model, priority, \
-                           timeout_seconds, budget_usd, on_lost, output_schema, idempotency_key, request_hash, status, generation, \
-                           cancel_requested, agent_id, run_id, failure, provenance, created_at, updated_at, started_at, \
-                           ended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-                           $18, $19, $20, $21, $22, $23, $24, $25) ON CONFLICT (owner, idempotency_key) DO NOTHING";
-        const EXISTING: &str = "SELECT * FROM task WHERE owner = $1 AND idempotency_key = $2";
-        let output_schema = JsonText::of_option(task.output_schema.as_ref())?;
-        let failure = JsonText::of_option(task.failure.as_ref())?;
-        let written = on!(write & self.db, |p| sqlx::query(SQL)
-            .bind(task.id.uuid())
-            .bind(text(&task.owner))
-            .bind(text(&task.title))
-            .bind(text(&task.description))
-            .bind(task.agent_type.as_str())
-            .bind(text(&task.project))
-            .bind(task.model.as_deref().map(text))
-            .bind(task.priority.rank())
-            .bind(i64::from(task.timeout_seconds))
-            .bind(task.budget_usd)
-            .bind(task.on_lost.as_str())
-            .bind(output_schema)
-            .bind(task.idempotency_key.as_deref().map(text))
-            .bind(&task.request_hash)
-            .bind(task.status.as_str())
-            .bind(task.generation)
-            .bind(task.cancel_requested)
-            .bind(task.agent_id.map(AgentId::uuid))
-            .bind(task.run_id.map(RunId::uuid))
-            .bind(failure)
-            .bind(task.provenance.as_str())
-            .bind(micros(task.created_at))
-            .bind(micros(task.updated_at))
-            .bind(task.started_at.map(micros))
-            .bind(task.ended_at.map(micros))
-            .execute(p)
-            .await?
-            .rows_affected());
-        if written == 1 {
-            return Ok(Inserted::New);
-        }
-        // The other insert is committed: a conflict waits for it. Tasks are never deleted.
-        let (owner, key) = (text(&task.owner), task.idempotency_key.as_deref().map(text));
-        let row: TaskRow = on!(write & self.db, |p| sqlx::query_as(EXISTING).bind(owner).bind(key).fetch_one(p).await?);
-        Ok(Inserted::Existing(Box::new(row.into_task()?)))
-    }
-
     /// The task, when there is one and it belongs to `owner` (to anybody, without one).
     pub async fn get_task(&self, id: TaskId, owner: Option<&str>) -> Result<Option<Task>, StoreError> {
         const SQL: &str = "SELECT * FROM task WHERE id = $1";
@@ -214,6 +177,12 @@ impl Store {
             if let Some(status) = filter.status {
                 query.push(" AND status = ").push_bind(status.as_str());
             }
+            if let Some(agent) = filter.agent {
+                query.push(" AND agent_id = ").push_bind(agent.uuid());
+            }
+            if let Some(dead_letter) = filter.dead_letter {
+                query.push(" AND dead_letter = ").push_bind(dead_letter);
+            }
             if let Some(agent_type) = filter.agent_type {
                 query.push(" AND agent_type = ").push_bind(agent_type.as_str());
             }
@@ -228,30 +197,18 @@ impl Store {
         }))
     }
 
-    /// Assigns the most urgent, then oldest waiting task to the caller: nobody else gets it. `None`: none waits.
-    pub async fn claim_task(&self, now: DateTime<Utc>) -> Result<Option<Task>, StoreError> {
-        let lock = if matches!(self.db, Db::Postgres(_)) { " FOR UPDATE SKIP LOCKED" } else { "" };
-        // `= (…)`, not `IN (…)`: PostgreSQL may run an IN sub-query again and lock more rows than it returns.
-        let sql = format!(
-            "UPDATE task SET status = '{}', generation = generation + 1, updated_at = $1 WHERE id = (SELECT id FROM task \
-             WHERE status = '{}' AND NOT cancel_requested ORDER BY priority, id LIMIT 1{lock}) RETURNING *",
-            TaskStatus::Assigned,
-            TaskStatus::Created,
-        );
-        one(on!(write & self.db, |p| sqlx::query_as(AssertSqlSafe(sql)).bind(micros(now)).fetch_optional(p).await?))
-    }
-
     /// Changes the status of a task that still has this generation, and raises it. `None`, and nothing written: somebody
     /// was faster, there is no such task, or its status may not make the transition.
     pub async fn change_task(&self, id: TaskId, generation: i64, change: &TaskChange) -> Result<Option<Task>, StoreError> {
         let failure = JsonText::of_option(change.failure.as_ref())?;
-        one(on!(write & self.db, |p| sqlx::query_as(change_sql(change.status, " AND generation = $7"))
+        one(on!(write & self.db, |p| sqlx::query_as(change_sql(change.status, " AND generation = $8"))
             .bind(id.uuid())
             .bind(change.status.as_str())
             .bind(failure)
             .bind(micros(change.at))
             .bind(change.started_at())
             .bind(change.ended_at())
+            .bind(change.dead_letter)
             .bind(generation)
             .fetch_optional(p)
             .await?))

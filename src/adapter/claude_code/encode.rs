@@ -53,6 +53,11 @@ pub fn user_message(id: String, text: &str) -> Outgoing {
     Outgoing { id, line }
 }
 
+/// Asks what the process has spent so far.
+pub fn ask_usage(id: String) -> Outgoing {
+    control(id, &json!({"subtype": "get_usage"}))
+}
+
 /// Ends the current turn, its running tool included, and keeps the session.
 pub fn interrupt(id: String) -> Outgoing {
     control(id, &json!({"subtype": "interrupt"}))

@@ -20,12 +20,15 @@ pub fn parse_line(state: &mut SessionState, line: &str) -> Parsed {
     };
     match text(&value["type"]) {
         "assistant" => events(assistant(state, &value, line)),
+        "user" if value["isReplay"] == true && is_prompt(&value) => {
+            Parsed { events: vec![], signal: Some(Signal::TookUp(text(&value["uuid"]).to_owned())) }
+        }
         "user" => events(user(&value, line)),
         "stream_event" => events(stream_event(&value, line)),
         "system" => events(system(state, &value, line)),
         "rate_limit_event" => events(vec![rate_limit(&value["rate_limit_info"])]),
         "result" => result(state, &value),
-        "control_response" => control_response(&value["response"]),
+        "control_response" => control_response(state, &value["response"]),
         "control_request" => control_request(&value),
         // Questions are answered at once, so there is nothing to take back; keep-alives say nothing.
         "control_cancel_request" | "keep_alive" => Parsed::default(),
@@ -78,6 +81,11 @@ fn assistant(state: &mut SessionState, value: &Value, line: &str) -> Vec<EventKi
             _ => raw(line),
         })
         .collect()
+}
+
+/// Whether a repeated message is one of ours, not the CLI's own record of a command.
+fn is_prompt(value: &Value) -> bool {
+    !text(&value["message"]["content"]).starts_with("<local-command-")
 }
 
 fn user(value: &Value, line: &str) -> Vec<EventKind> {
@@ -180,7 +188,8 @@ fn rate_limit(info: &Value) -> EventKind {
 fn result(state: &mut SessionState, value: &Value) -> Parsed {
     let total = value["total_cost_usd"].as_f64();
     let cost_usd = total.map(|total| (total - state.total_cost_usd).max(0.0));
-    state.total_cost_usd = total.unwrap_or(state.total_cost_usd);
+    let all_tokens = total_tokens(&value["modelUsage"]);
+    let tokens = all_tokens.map(|all| all.saturating_sub(state.total_tokens));
     let errors: Vec<String> = value["errors"].as_array().into_iter().flatten().filter_map(owned).collect();
     let is_error = value["is_error"].as_bool().unwrap_or(true);
     let final_text = owned(&value["result"]);
@@ -195,14 +204,32 @@ fn result(state: &mut SessionState, value: &Value) -> Parsed {
         cost_usd,
         errors: errors.clone(),
     };
-    // A background task's end starts a turn of its own; its result is not the answer to our prompt.
+    // A background task's end starts a turn of its own; its result is not the answer to our prompt, and what it spent
+    // counts with the next that is.
     if value["origin"]["kind"] == "task-notification" {
         return events(vec![event]);
     }
+    state.total_cost_usd = total.unwrap_or(state.total_cost_usd);
+    state.total_tokens = all_tokens.unwrap_or(state.total_tokens);
     let failure = is_error.then(|| failure(state, value, final_text.as_deref(), &errors));
     let end =
-        TurnEnd { failure, text: final_text, structured_output, usage, cost_usd, duration_ms: value["duration_ms"].as_u64() };
+        TurnEnd {
+        failure,
+        text: final_text,
+        structured_output,
+        usage,
+        cost_usd,
+        tokens,
+        duration_ms: value["duration_ms"].as_u64(),
+    };
     Parsed { events: vec![event], signal: Some(Signal::TurnEnded(Box::new(end))) }
+}
+
+/// Tokens of all models, whatever the cache did with them.
+fn total_tokens(models: &Value) -> Option<u64> {
+    const KINDS: [&str; 4] = ["inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens"];
+    let models = models.as_object()?.values();
+    Some(models.flat_map(|model| KINDS.map(|kind| model[kind].as_u64().unwrap_or(0))).sum())
 }
 
 /// How to log in, for every place that has to say so.
@@ -222,13 +249,22 @@ fn failure(state: &SessionState, value: &Value, final_text: Option<&str>, errors
         ),
         (_, Some("authentication_failed")) => Failure::new(FailureCode::AgentUnavailable, format!("{words}. {LOGIN_HINT}")),
         (_, Some("rate_limit")) => Failure::new(FailureCode::RateLimited, words),
+        (_, Some("server_error")) => Failure::new(FailureCode::ProviderUnavailable, words),
+        // An error in the middle of a stream has no word of its own.
+        (_, Some("unknown")) if words.contains("Overloaded") => Failure::new(FailureCode::ProviderUnavailable, words),
         (subtype, _) if words.is_empty() => Failure::new(FailureCode::AgentError, format!("Claude Code reported `{subtype}`")),
         _ => Failure::new(FailureCode::AgentError, words),
     }
 }
 
-fn control_response(response: &Value) -> Parsed {
+fn control_response(state: &SessionState, response: &Value) -> Parsed {
     let signal = match text(&response["subtype"]) {
+        "success" if response["response"]["session"].is_object() => {
+            let session = &response["response"]["session"];
+            let cost_usd = session["total_cost_usd"].as_f64().map(|total| (total - state.total_cost_usd).max(0.0));
+            let tokens = total_tokens(&session["model_usage"]).map(|total| total.saturating_sub(state.total_tokens));
+            Some(Signal::Spent { cost_usd, tokens })
+        }
         // Only the handshake's answer has an account; interrupts are answered with an empty object.
         "success" => response["response"].get("account").map(|account| {
             let is_set = |name: &str| account[name].as_str().is_some_and(|source| source != "none");

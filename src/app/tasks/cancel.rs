@@ -45,14 +45,14 @@ impl App {
         self.task_resource(task).await
     }
 
-    async fn request_stop(&self, who: &Principal, id: TaskId) -> Result<Task, AppError> {
+    pub(in crate::app) async fn request_stop(&self, who: &Principal, id: TaskId) -> Result<Task, AppError> {
         for _ in 0..ATTEMPTS {
             let task = self.find_task(who, id).await?;
             may_ask_for(task.status, TaskStatus::Cancelled)?;
             let stopped = match task.status {
                 TaskStatus::Cancelled => return Ok(task),
                 TaskStatus::Created => {
-                    let change = TaskChange { status: TaskStatus::Cancelled, failure: None, at: now() };
+                    let change = TaskChange { status: TaskStatus::Cancelled, failure: None, dead_letter: false, at: now() };
                     self.store.change_task(id, task.generation, &change).await?
                 }
                 // A row that has ended meanwhile is looked at again: it decides between 200 and 409. One that went
@@ -64,7 +64,9 @@ impl App {
                     .filter(|task| !task.status.is_terminal() && task.status != TaskStatus::Created),
             };
             if let Some(task) = stopped {
-                self.bus.notify(Topic::Control(id));
+                if let Some(agent) = task.agent_id {
+                    self.bus.notify(Topic::Control(agent));
+                }
                 self.bus.notify(Topic::Task(id));
                 return Ok(task);
             }

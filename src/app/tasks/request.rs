@@ -4,7 +4,8 @@ use super::schema::check_output_schema;
 use crate::{
     app::{
         AppSettings,
-        error::{AppError, FieldError},
+        checks::{LimitFields, Refusals, request_hash, whole_number},
+        error::AppError,
         now,
         wait::wait_seconds,
     },
@@ -12,15 +13,13 @@ use crate::{
         agent::AgentType,
         id::TaskId,
         key::Principal,
-        limits::{BUDGET_USD, DESCRIPTION_CHARS, IDEMPOTENCY_KEY_CHARS, TIMEOUT_SECONDS, TITLE_CHARS},
-        pattern::any_matches,
+        limits::{DESCRIPTION_CHARS, IDEMPOTENCY_KEY_CHARS, TIMEOUT_SECONDS, TITLE_CHARS},
         project::DEFAULT_PROJECT,
         task::{OnLost, Priority, Task, TaskStatus},
     },
 };
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 /// A task to create.
@@ -53,6 +52,26 @@ pub struct CreateTask {
     /// US dollars the agent may spend, more than 0 and at most 1000.
     #[schema(nullable = false, exclusive_minimum = 0, maximum = 1000)]
     pub budget_usd: Option<f64>,
+    /// Tokens the agent may use, sub-agents and cached ones included.
+    #[schema(nullable = false, minimum = 1, maximum = 1_000_000_000)]
+    #[serde(default, deserialize_with = "whole_number")]
+    pub budget_tokens: Option<i64>,
+    /// Seconds of silence after which the task is stopped, 1 to 86400.
+    #[schema(nullable = false, minimum = 1, maximum = 86400)]
+    #[serde(default, deserialize_with = "whole_number")]
+    pub idle_timeout_seconds: Option<i64>,
+    /// Bytes the agent CLI may write in a turn.
+    #[schema(nullable = false, minimum = 1, maximum = 1_099_511_627_776_i64)]
+    #[serde(default, deserialize_with = "whole_number")]
+    pub max_output_bytes: Option<i64>,
+    /// Memory of the agent CLI and all it starts, in bytes; at least 268435456.
+    #[schema(nullable = false, minimum = 268_435_456, maximum = 4_398_046_511_104_i64)]
+    #[serde(default, deserialize_with = "whole_number")]
+    pub max_memory_bytes: Option<i64>,
+    /// Processes of the agent CLI and all it starts, at least 2.
+    #[schema(nullable = false, minimum = 2, maximum = 100_000)]
+    #[serde(default, deserialize_with = "whole_number")]
+    pub max_processes: Option<i64>,
     /// What to do when the agent's process is lost, as in a reboot. Left out: resume.
     #[schema(nullable = false)]
     pub on_lost: Option<OnLost>,
@@ -95,78 +114,30 @@ pub struct CancelTask {
     pub wait_seconds: Option<i64>,
 }
 
-/// Collects refusals, so that one answer names all of them.
-#[derive(Default)]
-struct Refusals(Vec<FieldError>);
-
-impl Refusals {
-    fn check(&mut self, ok: bool, field: &str, message: impl FnOnce() -> String) {
-        if !ok {
-            self.0.push(FieldError::new(field, message()));
-        }
-    }
-
-    fn text(&mut self, field: &str, text: &str, limit: usize) {
-        let chars = text.chars().count();
-        self.check(!text.trim().is_empty(), field, || "must not be blank".into());
-        self.check(chars <= limit, field, || format!("has {chars} characters; at most {limit} are allowed"));
-        self.no_nul(field, text);
-    }
-
-    fn no_nul(&mut self, field: &str, text: &str) {
-        self.check(!text.contains('\0'), field, || "contains a NUL character; remove it".into());
-    }
-
-    fn title(&mut self, title: &str) {
-        self.text("title", title, TITLE_CHARS);
-        self.check(!title.contains(['\n', '\r']), "title", || "must be one line".into());
-    }
-
-    fn finish(self) -> Result<(), AppError> {
-        if self.0.is_empty() { Ok(()) } else { Err(AppError::Validation(self.0)) }
-    }
-}
-
-/// Refuses filters a database could not even be asked about.
-pub(in crate::app) fn check_filter(field: &str, text: Option<&str>) -> Result<(), AppError> {
-    let mut refusals = Refusals::default();
-    refusals.no_nul(field, text.unwrap_or_default());
-    refusals.finish()
-}
-
 impl CreateTask {
     /// The task asked for and the seconds to wait, or every reason why not.
     pub(super) async fn validate(self, who: &Principal, settings: &AppSettings) -> Result<(Task, u32), AppError> {
         let mut refusals = Refusals::default();
-        let wait = wait_seconds(self.wait_seconds, 0);
-        if let Err(AppError::Validation(fields)) = &wait {
-            refusals.0.extend(fields.iter().cloned());
-        }
+        let wait = refusals.absorb(wait_seconds(self.wait_seconds, 0));
         refusals.text("description", &self.description, DESCRIPTION_CHARS);
         if let Some(title) = &self.title {
-            refusals.title(title);
+            refusals.line("title", title, TITLE_CHARS);
         }
-        let request_hash = request_hash(&self);
+        let request_hash = self.hash();
+        let limits = refusals.limits(&LimitFields {
+            budget_tokens: self.budget_tokens,
+            idle_timeout_seconds: self.idle_timeout_seconds,
+            max_output_bytes: self.max_output_bytes,
+            max_memory_bytes: self.max_memory_bytes,
+            max_processes: self.max_processes,
+        });
         let project = self.project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
-        refusals.check(settings.projects.contains_key(&project), "project", || {
-            let known = settings.projects.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            format!("there is no such project; use one of: {known}")
-        });
+        refusals.project(&project, settings);
         if let Some(model) = &self.model {
-            refusals.check(any_matches(&settings.models, model), "model", || {
-                format!("is not allowed; use one of: {} (a trailing * stands for any ending)", settings.models.join(", "))
-            });
-            refusals.no_nul("model", model);
-            refusals.check(model.chars().count() <= TITLE_CHARS, "model", || format!("has more than {TITLE_CHARS} characters"));
+            refusals.model(model, &settings.models);
         }
-        let timeout = match self.timeout_seconds {
-            None => Some(settings.task_timeout_seconds),
-            Some(seconds) => u32::try_from(seconds).ok().filter(|seconds| (1..=TIMEOUT_SECONDS).contains(seconds)),
-        };
-        refusals.check(timeout.is_some(), "timeout_seconds", || format!("is outside 1..={TIMEOUT_SECONDS}"));
-        refusals.check(self.budget_usd.is_none_or(|usd| usd > 0.0 && usd <= BUDGET_USD), "budget_usd", || {
-            format!("must be more than 0 and at most {BUDGET_USD}")
-        });
+        let timeout = refusals.within("timeout_seconds", self.timeout_seconds, 1..=TIMEOUT_SECONDS.into());
+        refusals.budget_usd(self.budget_usd);
         if let Some(key) = &self.idempotency_key {
             refusals.text("idempotency_key", key, IDEMPOTENCY_KEY_CHARS);
         }
@@ -180,6 +151,7 @@ impl CreateTask {
         let task = Task {
             id: TaskId::generate(),
             owner: who.user.clone(),
+            key_id: Some(who.key_id),
             title: self.title.unwrap_or_else(|| title_of(&self.description)),
             description: self.description,
             agent_type: self.agent_type.unwrap_or(AgentType::Coder),
@@ -188,6 +160,9 @@ impl CreateTask {
             priority: self.priority.unwrap_or(Priority::Normal),
             timeout_seconds: timeout.unwrap_or(settings.task_timeout_seconds),
             budget_usd: self.budget_usd,
+            limits,
+            mode: None,
+            joined_task_id: None,
             on_lost: self.on_lost.unwrap_or(OnLost::Resume),
             output_schema: self.output_schema,
             idempotency_key: self.idempotency_key,
@@ -198,13 +173,37 @@ impl CreateTask {
             agent_id: None,
             run_id: None,
             failure: None,
+            dead_letter: false,
             provenance: settings.provenance,
             created_at: now,
             updated_at: now,
             started_at: None,
             ended_at: None,
         };
-        Ok((task, wait?))
+        Ok((task, wait))
+    }
+}
+
+impl CreateTask {
+    /// How long the caller waits is not part of the work.
+    fn hash(&self) -> String {
+        request_hash(&serde_json::json!([
+            self.title,
+            self.description,
+            self.agent_type,
+            self.project,
+            self.model,
+            self.priority,
+            self.timeout_seconds,
+            self.budget_usd,
+            self.budget_tokens,
+            self.idle_timeout_seconds,
+            self.max_output_bytes,
+            self.max_memory_bytes,
+            self.max_processes,
+            self.on_lost,
+            self.output_schema,
+        ]))
     }
 }
 
@@ -215,40 +214,14 @@ impl UpdateTask {
         let empty = self.status.is_none() && self.priority.is_none() && self.title.is_none();
         refusals.check(!empty, "", || "nothing to change; name at least one of status, priority, title".into());
         if let Some(title) = &self.title {
-            refusals.title(title);
+            refusals.line("title", title, TITLE_CHARS);
         }
         refusals.finish()
     }
 }
 
-/// SHA-256 of what was asked for, in hexadecimal. How long the caller waits is not part of the work.
-fn request_hash(request: &CreateTask) -> String {
-    let asked = serde_json::json!([
-        request.title,
-        request.description,
-        request.agent_type,
-        request.project,
-        request.model,
-        request.priority,
-        request.timeout_seconds,
-        request.budget_usd,
-        request.on_lost,
-        request.output_schema,
-    ]);
-    crate::app::keys::hexadecimal(&Sha256::digest(asked.to_string()))
-}
-
-/// JSON knows one kind of number, and models write `20.0` when they mean 20.
-fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
-    let whole = number.as_f64().filter(|value| value.fract() == 0.0 && value.abs() < 1e15);
-    #[expect(clippy::cast_possible_truncation, reason = "whole and in range")]
-    let converted = number.as_i64().or_else(|| whole.map(|value| value as i64));
-    converted.map(Some).ok_or_else(|| serde::de::Error::custom(format!("{number} is not a whole number")))
-}
-
 /// The first line with something on it, cut to the length of a title.
-fn title_of(description: &str) -> String {
+pub(in crate::app) fn title_of(description: &str) -> String {
     let line = description.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let line: String = line.chars().filter(|char| !char.is_control()).collect();
     if line.is_empty() { "task".to_owned() } else { crate::app::size::excerpt(&line, TITLE_CHARS) }

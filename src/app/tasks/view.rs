@@ -5,8 +5,9 @@ use crate::{
     model::{
         agent::AgentType,
         id::{AgentId, TaskId},
+        runner::Pause,
         run::{Changes, Failure, FailureCode, Provenance, Run, Usage},
-        task::{OnLost, Priority, Task, TaskStatus},
+        task::{MessageMode, OnLost, Priority, Task, TaskStatus},
     },
 };
 use chrono::{DateTime, Utc};
@@ -66,6 +67,18 @@ pub struct TaskResource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub cost_usd: Option<f64>,
+    /// Tokens of every model request, sub-agents and cached ones included, as the agent CLI reported them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub tokens: Option<u64>,
+    /// Times the turn was repeated after a fault of the provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub retries: Option<u32>,
+    /// Present and true when the task failed although the gateway had repeated it as often as it may.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub dead_letter: bool,
     /// Milliseconds of work, as the agent CLI reported them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -78,6 +91,14 @@ pub struct TaskResource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub agent_id: Option<AgentId>,
+    /// How it reaches its agent, when it is a message to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub mode: Option<MessageMode>,
+    /// The task whose running turn the message joined; its result is that of this task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub joined_task_id: Option<TaskId>,
     /// Seconds the agent may work.
     pub timeout_seconds: u32,
     /// What happens when the agent's process is lost.
@@ -86,6 +107,26 @@ pub struct TaskResource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub budget_usd: Option<f64>,
+    /// Tokens the agent may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub budget_tokens: Option<u64>,
+    /// Seconds of silence after which it is stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub idle_timeout_seconds: Option<u32>,
+    /// Bytes the agent CLI may write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub max_output_bytes: Option<u64>,
+    /// Memory of the agent CLI and all it starts, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub max_memory_bytes: Option<u64>,
+    /// Processes of the agent CLI and all it starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub max_processes: Option<u32>,
     /// Present and true when somebody asked to stop the task.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
@@ -115,8 +156,8 @@ pub struct TaskResource {
 }
 
 impl TaskResource {
-    /// What callers see of `task` and its current or last run.
-    pub(super) fn new(task: Task, run: Option<Run>) -> Self {
+    /// What callers see of `task` and its current or last run. `pause`: why no turn is begun for now.
+    pub(super) fn new(task: Task, run: Option<Run>, pause: Option<Pause>) -> Self {
         let (mut run_progress, mut latest_output, mut outcome) = (String::new(), None, crate::model::run::RunOutcome::default());
         if let Some(run) = run {
             run_progress = run.progress;
@@ -124,7 +165,7 @@ impl TaskResource {
             outcome = run.outcome;
         }
         Self {
-            progress: progress(task.status, task.cancel_requested, run_progress),
+            progress: progress(&task, run_progress, pause),
             next_step: next_step(&task),
             id: task.id,
             title: task.title,
@@ -140,12 +181,22 @@ impl TaskResource {
             failure: task.failure,
             usage: outcome.usage,
             cost_usd: outcome.cost_usd,
+            tokens: outcome.tokens,
+            retries: Some(outcome.retries).filter(|retries| *retries > 0),
+            dead_letter: task.dead_letter,
             duration_ms: outcome.duration_ms,
             changes: outcome.changes,
             agent_id: task.agent_id,
+            mode: task.mode,
+            joined_task_id: task.joined_task_id,
             timeout_seconds: task.timeout_seconds,
             on_lost: task.on_lost,
             budget_usd: task.budget_usd,
+            budget_tokens: task.limits.budget_tokens,
+            idle_timeout_seconds: task.limits.idle_timeout_seconds,
+            max_output_bytes: task.limits.max_output_bytes,
+            max_memory_bytes: task.limits.max_memory_bytes,
+            max_processes: task.limits.max_processes,
             cancel_requested: task.cancel_requested,
             provenance: task.provenance,
             created_at: task.created_at,
@@ -158,11 +209,16 @@ impl TaskResource {
     }
 }
 
-fn progress(status: TaskStatus, cancelling: bool, of_run: String) -> String {
-    let word = match status {
+fn progress(task: &Task, of_run: String, pause: Option<Pause>) -> String {
+    let word = match task.status {
+        TaskStatus::Complete if task.joined_task_id.is_some() => "joined the running turn",
+        TaskStatus::Created if !task.cancel_requested && pause.is_some() => {
+            let pause = pause.map(|pause| format!("until {} UTC: {}", pause.until.format("%H:%M:%S"), pause.reason));
+            return format!("queued; no turn is begun {}", pause.unwrap_or_default());
+        }
         TaskStatus::Failed | TaskStatus::Cancelled if !of_run.is_empty() => return of_run,
         TaskStatus::Complete | TaskStatus::Failed | TaskStatus::Cancelled => "finished",
-        _ if cancelling => "stopping",
+        _ if task.cancel_requested => "stopping",
         TaskStatus::Created => "queued",
         _ if !of_run.is_empty() => return of_run,
         TaskStatus::Assigned => "an agent is being prepared",
@@ -173,7 +229,16 @@ fn progress(status: TaskStatus, cancelling: bool, of_run: String) -> String {
 }
 
 fn next_step(task: &Task) -> String {
+    if let Some(joined) = task.joined_task_id {
+        return format!("The message joined the running turn. Call get_task with the id {joined} and wait_seconds=40 for its end.");
+    }
     let words = match task.status {
+        TaskStatus::Failed if task.dead_letter => {
+            "The gateway repeated the turn as often as it may; failure.detail says what went wrong. Create the task again when the provider is back."
+        }
+        TaskStatus::Created if task.mode.is_some() => {
+            "The message waits for its agent. Call get_task with this id and wait_seconds=40, again until it has ended."
+        }
         TaskStatus::Complete => "The task is complete: read result, structured_output and changes, and tell the user.",
         TaskStatus::Cancelled => "The task was cancelled. Create a new task if the work is still wanted.",
         TaskStatus::Failed if task.failure.as_ref().is_some_and(|failure| failure.retryable) => {

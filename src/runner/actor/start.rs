@@ -2,44 +2,40 @@
 
 use super::{Actor, until};
 use crate::{
-    adapter::{LaunchRequest, Outgoing, Resume, claude_code},
+    adapter::{LaunchRequest, Outgoing, Session, claude_code},
     bus::Topic,
     model::{agent::Backend, event::EventKind, project::PermissionMode},
     process::{self, ExitReason, ExitRecord, LaunchError, Launched, Liveness, Spec, Started},
     runner::{
-        machine::{Beginning, Input, Machine, Reaction},
+        brief::process_budget,
+        machine::{Beginning, Fate, Input, Reaction, SHIM_GRACE},
         preflight::find_cli,
     },
 };
 use chrono::{TimeDelta, Utc};
-use serde_json::Value;
 use std::{path::PathBuf, time::Duration};
 
-/// The shim ends an agent by itself this long after the server should have.
-const SHIM_GRACE: TimeDelta = TimeDelta::seconds(60);
+/// File in the process directory that holds what is added to the system prompt; user text is no argument.
+const SYSTEM_PROMPT: &str = "system-prompt";
 /// How long a shim may take from its start to its lock. Milliseconds in practice.
 const SETTLE: TimeDelta = TimeDelta::seconds(3);
 /// Between SIGINT and the end of everything when the shim stops an agent.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
 impl Actor {
-    /// Starts the process and supervises it.
+    /// Starts the process, once it may, and supervises it.
     pub(in crate::runner) async fn run_new(mut self) {
-        let mut control = self.runner.bus.subscribe(Topic::Control(self.task.id));
-        while self.starting.is_none() {
-            if self.is_cancel_requested().await {
-                let reaction = self.machine.abandon();
+        match self.wait_for_start().await {
+            Go::Start => {}
+            Go::CalledOff => {
+                let reaction = self.machine.abandon(&self.brief);
                 return self.conclude(reaction).await;
             }
-            tokio::select! {
-                () = self.runner.stop.cancelled() => return,
-                () = control.changed() => {}
-                place = self.runner.starting.clone().acquire_owned() => self.starting = place.ok(),
-            }
+            Go::Stop => return,
         }
         self.machine.start_clock(&self.brief, Utc::now());
         match self.launch().await {
-            Ok(started) => self.begin(Some(&started)).await,
+            Ok(started) => self.begin_with(Some(&started)).await,
             Err(NotStarted::Refused(exit)) => self.finish(&exit, None).await,
             Err(NotStarted::ShimLost(problem)) => {
                 tracing::warn!(problem, agent = %self.agent.id, "the agent's shim died at its start");
@@ -48,8 +44,51 @@ impl Actor {
         }
     }
 
+    /// Waits for the provider, a place among the live and one among the starting agents.
+    async fn wait_for_start(&mut self) -> Go {
+        let runner = self.runner.clone();
+        let mut control = runner.bus.subscribe(Topic::Control(self.agent.id));
+        let mut gate = runner.gate.subscribe();
+        // A first start came through the gate before it was claimed.
+        let mut is_through = self.machine.not_before.is_none();
+        loop {
+            if self.is_called_off().await {
+                return Go::CalledOff;
+            }
+            let now = Utc::now();
+            let due = self.machine.not_before.filter(|at| *at > now);
+            if due.is_none() && !is_through {
+                is_through = runner.gate.pass(now);
+            }
+            tokio::select! {
+                () = runner.stop.cancelled() => return Go::Stop,
+                () = control.changed() => {}
+                () = until(due), if due.is_some() => {}
+                _ = gate.changed(), if !is_through => {}
+                () = until(runner.gate.opens_at()), if due.is_none() && !is_through => {}
+                place = runner.place(), if is_through && self.live.is_none() => self.live = place,
+                place = runner.starting.clone().acquire_owned(), if is_through && self.live.is_some() => {
+                    self.starting = place.ok();
+                    return Go::Start;
+                }
+            }
+        }
+    }
+
+    /// Whether nobody wants the process any more.
+    async fn is_called_off(&mut self) -> bool {
+        if self.is_termination_requested().await {
+            self.machine.fate = Some(Fate::Terminate);
+            return true;
+        }
+        match &self.task {
+            Some(task) => self.is_cancel_requested(task.id).await,
+            None => false,
+        }
+    }
+
     /// Goes on with a process an earlier server started, or starts it if that never happened.
-    pub(in crate::runner) async fn run_recovered(mut self, state: Value) {
+    pub(in crate::runner) async fn run_recovered(mut self) {
         let liveness = match self.dir.inspect() {
             Ok(liveness) => liveness,
             Err(error) => {
@@ -57,27 +96,36 @@ impl Actor {
                 Liveness::Vanished(None)
             }
         };
-        let was_launched = match serde_json::from_value::<Option<Machine>>(state) {
-            Ok(Some(machine)) => {
-                self.machine = machine;
-                self.machine.reread(Utc::now());
-                self.machine.is_launched
-            }
-            Ok(None) => false,
-            Err(error) => {
-                tracing::error!(%error, agent = %self.agent.id, "the agent's stored state cannot be read");
-                false
-            }
-        };
+        self.machine.reread(Utc::now());
+        let was_launched = self.machine.is_launched;
         tracing::info!(agent = %self.agent.id, ?liveness, was_launched, "found an agent of an earlier start");
         match liveness {
             // The server died before it started the process, or while it was about to.
             Liveness::NotStarted | Liveness::Vanished(None) if !was_launched => self.start_again().await,
             // Started, but the server died before it could say so.
-            Liveness::Running(started) if !was_launched => self.begin(started.as_ref()).await,
+            Liveness::Running(started) if !was_launched => self.begin_with(started.as_ref()).await,
             Liveness::Running(_) => self.reattach().await,
             Liveness::NotStarted | Liveness::Vanished(_) | Liveness::Exited(_) => Box::pin(self.supervise()).await,
         }
+    }
+
+    /// Ends a process whose stored state cannot be read; the task's policy decides what follows.
+    pub(in crate::runner) async fn run_unreadable(mut self) {
+        self.machine.is_launched = true;
+        if let Err(error) = self.dir.kill_shim() {
+            tracing::warn!(%error, agent = %self.agent.id, "the agent's shim cannot be ended");
+        }
+        let mut watch = self.runner.watcher.watch(&self.dir);
+        let settled = Utc::now() + SETTLE;
+        while let Ok(Liveness::Running(_)) = self.dir.inspect()
+            && Utc::now() < settled
+        {
+            tokio::select! {
+                () = watch.changed() => {}
+                () = until(Some(Utc::now() + TimeDelta::milliseconds(100))) => {}
+            }
+        }
+        self.finish_vanished(None).await;
     }
 
     /// Starts a process that was on record but not seen alive, unless its shim was just about to say so.
@@ -94,7 +142,7 @@ impl Actor {
         }
         drop(watch);
         match self.dir.inspect() {
-            Ok(Liveness::Running(started)) => self.begin(started.as_ref()).await,
+            Ok(Liveness::Running(started)) => self.begin_with(started.as_ref()).await,
             Ok(Liveness::NotStarted | Liveness::Vanished(None)) => {
                 if let Err(error) = self.dir.remove() {
                     tracing::error!(%error, agent = %self.agent.id, "an unused process directory cannot be removed");
@@ -106,14 +154,16 @@ impl Actor {
     }
 
     /// Greets a freshly started process.
-    async fn begin(mut self, started: Option<&Started>) {
+    async fn begin_with(mut self, started: Option<&Started>) {
         let mut reaction = self.machine.handle(&self.brief, Utc::now(), Input::Started);
         let pid = started.map(|started| started.pid);
         let process = EventKind::Process { state: "started".into(), pid, code: None, signal: None, reason: None };
-        reaction.events.splice(0..0, [EventKind::status("assigned"), process]);
+        reaction.events.insert(0, process);
+        if self.machine.turn.is_some() {
+            reaction.events.insert(0, EventKind::status("assigned"));
+        }
         let offset = self.offset;
-        if self.commit(&reaction, offset, false).await {
-            self.act(reaction).await;
+        if self.store_and_act(reaction, offset).await {
             Box::pin(self.supervise()).await;
         }
     }
@@ -152,20 +202,23 @@ impl Actor {
         for dir in [&settings.claude_code.config_dir, &home] {
             std::fs::create_dir_all(dir).map_err(|error| spawn_failed(format!("{}: {error}", dir.display())))?;
         }
-        let project = settings.projects.get(&self.task.project);
+        let project = settings.projects.get(&self.agent.project);
+        let schema = self.brief.order.as_ref().and_then(|order| order.output_schema.as_ref());
+        let system_prompt = self.dir.file(SYSTEM_PROMPT);
         let request = LaunchRequest {
             executable: &executable,
             session_id: self.agent.session_id,
-            resume: (self.machine.beginning == Beginning::Resume)
-                .then(|| Resume { role: self.task.agent_type.role(), schema: self.task.output_schema.as_ref() }),
-            model: self
-                .task
-                .model
-                .as_deref()
+            session: match self.machine.beginning {
+                Beginning::New => Session::New,
+                Beginning::Resume => Session::Resume,
+                Beginning::ResumeTurn => Session::ResumeTurn { system_prompt: &system_prompt, schema },
+            },
+            model: (self.task.as_ref().and_then(|task| task.model.as_deref()))
+                .or(self.agent.model.as_deref())
                 .or_else(|| Some(settings.claude_code.default_model.as_str()).filter(|model| !model.is_empty())),
             permission_mode: project.map_or(PermissionMode::Default, |project| project.permission_mode),
             allowed_tools: project.map_or(&[], |project| &project.allowed_tools),
-            budget_usd: self.task.budget_usd,
+            budget_usd: process_budget(&self.brief, self.machine.turn.as_ref()),
             max_retries: settings.claude_code.max_retries,
             config_dir: &settings.claude_code.config_dir,
             inherited: &settings.agent_env,
@@ -174,16 +227,19 @@ impl Actor {
         let launch = match self.agent.backend {
             Backend::ClaudeCode => claude_code::launch(&request),
         };
+        let (max_memory_bytes, max_processes) = self.runner.resources(self.task.as_ref(), &self.agent);
+        let work = self.brief.order.as_ref().map_or(self.brief.park_after, |order| order.timeout);
         let spec = Spec {
             argv: launch.argv,
             cwd: PathBuf::from(&self.agent.workspace),
-            deadline: Some(Utc::now() + self.brief.ready_timeout + self.brief.timeout + SHIM_GRACE),
+            deadline: Some(Utc::now() + self.brief.ready_timeout + work + SHIM_GRACE),
             max_output_bytes: settings.runner.max_output_bytes,
-            max_memory_bytes: None,
-            max_processes: None,
+            max_memory_bytes,
+            max_processes,
             stop_grace_ms: STOP_GRACE.as_millis().try_into().unwrap_or(u64::MAX),
         };
-        let launched = self.runner.launcher.launch(&self.dir, spec, &launch.env, &[]).await;
+        let files = [(SYSTEM_PROMPT, self.brief.role.as_str())];
+        let launched = self.runner.launcher.launch(&self.dir, spec, &launch.env, &files).await;
         match launched {
             Ok(Launched::Running(started)) => Ok(started),
             Ok(Launched::Failed(exit)) => Err(NotStarted::Refused(exit)),
@@ -191,6 +247,13 @@ impl Actor {
             Err(error) => Err(spawn_failed(error.to_string())),
         }
     }
+}
+
+/// What came of the wait for a start.
+enum Go {
+    Start,
+    CalledOff,
+    Stop,
 }
 
 /// Why there is no process.

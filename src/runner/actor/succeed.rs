@@ -1,6 +1,6 @@
 //! From a lost process to the one that takes over, as one step in the store.
 
-use super::Actor;
+use super::{Actor, until};
 use crate::{
     bus::Topic,
     model::id::ProcessId,
@@ -29,7 +29,7 @@ impl Actor {
         let process = Process {
             id: ProcessId::generate(),
             agent_id: self.agent.id,
-            run_id: self.run_id,
+            run_id: machine.turn.as_ref().map(|turn| turn.run_id),
             offset: 0,
             state: serde_json::to_value(&machine)?,
             started_at: now,
@@ -37,8 +37,8 @@ impl Actor {
         };
         let session_id = match beginning {
             // The CLI refuses an id it has seen before.
-            Beginning::Fresh => Uuid::new_v4(),
-            Beginning::Resume => self.agent.session_id,
+            Beginning::New => Uuid::new_v4(),
+            Beginning::Resume | Beginning::ResumeTurn => self.agent.session_id,
         };
         Ok(Next { process, session_id, machine })
     }
@@ -51,20 +51,28 @@ impl Actor {
         self.machine = next.machine;
         self.offset = 0;
         self.input = None;
-        // Others may start during the pause.
+        self.facts = None;
+        // Others may start during the pause, and live while this agent waits for its provider.
         self.starting = None;
+        if self.machine.not_before.is_some() {
+            self.live = None;
+        }
     }
 
-    /// Starts the process that takes over, after a pause that grows with each.
+    /// Starts the process that takes over: when the provider is ready again, or after a pause that grows with each.
     pub(super) async fn run_next(self) {
-        let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.machine.recoveries().saturating_sub(1)).min(64);
-        tracing::warn!(agent = %self.agent.id, ?pause, "the agent's process was lost; another takes over");
-        let mut control = self.runner.bus.subscribe(Topic::Control(self.task.id));
-        tokio::select! {
-            () = self.runner.stop.cancelled() => return,
-            // A cancel; it is looked at before the start.
-            () = control.changed() => {}
-            () = tokio::time::sleep(pause) => {}
+        if self.machine.not_before.is_none() {
+            let recoveries = self.machine.turn.as_ref().map_or(1, |turn| turn.recoveries);
+            let pause = FIRST_PAUSE * 2_u32.saturating_pow(recoveries.saturating_sub(1)).min(64);
+            tracing::warn!(agent = %self.agent.id, ?pause, "the agent's process was lost; another takes over");
+            let mut control = self.runner.bus.subscribe(Topic::Control(self.agent.id));
+            let due = Utc::now() + pause;
+            tokio::select! {
+                () = self.runner.stop.cancelled() => return,
+                // A cancel; it is looked at before the start.
+                () = control.changed() => {}
+                () = until(Some(due)) => {}
+            }
         }
         Box::pin(self.run_new()).await;
     }

@@ -1,6 +1,6 @@
-//! How a process comes to its end, and what that means for the task.
+//! How a process comes to its end, and what that means for the turn and the agent.
 
-use super::{Brief, Effect, Machine, Phase, Reaction, Verdict, fresh_id, process};
+use super::{Beginning, Brief, Effect, Fate, Machine, Phase, Reaction, Verdict, fresh_id, process};
 use crate::{
     adapter::claude_code,
     model::{
@@ -13,16 +13,77 @@ use crate::{
 use chrono::{DateTime, Utc};
 
 impl Machine {
-    pub(super) fn shut_down(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
-        if matches!(self.phase, Phase::Closing | Phase::Stopping | Phase::Ended) {
-            reaction.effects.push(Effect::Kill);
-            return;
+    /// Somebody wants the turn to stop.
+    pub(super) fn cancel(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
+        match self.phase {
+            // The agent goes on to wait for its next turn.
+            Phase::Starting if brief.keep && self.beginning != Beginning::ResumeTurn && self.fate.is_none() => {
+                self.finish_turn(Verdict::Cancelled, reaction);
+            }
+            Phase::Starting => self.end_by(Effect::Kill, Some(Verdict::Cancelled), brief, now, reaction),
+            Phase::Working if self.turn.is_some() => self.interrupt(Verdict::Cancelled, brief, now, reaction),
+            Phase::Closing if matches!(self.fate, Some(Fate::Retry(_))) => self.call_off_retry(),
+            // Already on the way out, or nothing to stop. A verdict that is there first stays.
+            Phase::Idle | Phase::Working | Phase::Interrupting | Phase::Closing | Phase::Stopping | Phase::Ended => {}
         }
-        let verdict = self.verdict.take().unwrap_or_else(|| {
-            let detail = "the gateway was shut down with `runner.on_shutdown = stop`; create the task again";
-            Verdict::Failed(Failure::new(FailureCode::AgentExited, detail))
-        });
-        self.end_by(Effect::Kill, verdict, brief, now, reaction);
+    }
+
+    fn call_off_retry(&mut self) {
+        self.fate = None;
+        if let Some(turn) = &mut self.turn {
+            turn.verdict = Some(Verdict::Cancelled);
+        }
+    }
+
+    /// The place of an idle agent is needed.
+    pub(super) fn park(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
+        match self.phase {
+            Phase::Idle => self.close(None, brief, now, reaction),
+            // The CLI runs a turn that nobody asked for any more.
+            Phase::Working if self.turn.is_none() => self.end_by(Effect::Stop, None, brief, now, reaction),
+            _ => return,
+        }
+        self.fate = Some(Fate::Park);
+    }
+
+    /// Somebody wants the agent to end: gracefully, then firmly.
+    pub(super) fn terminate(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
+        match self.phase {
+            Phase::Starting => {
+                let verdict = self.turn.is_some().then_some(Verdict::Cancelled);
+                self.end_by(Effect::Kill, verdict, brief, now, reaction);
+            }
+            Phase::Idle => self.close(None, brief, now, reaction),
+            Phase::Working if self.turn.is_some() => self.interrupt(Verdict::Cancelled, brief, now, reaction),
+            // Between two turns: whatever follows is not wanted.
+            Phase::Working => self.end_by(Effect::Stop, None, brief, now, reaction),
+            Phase::Closing => self.call_off_retry_if_any(),
+            Phase::Interrupting | Phase::Stopping | Phase::Ended => {}
+        }
+        self.fate = Some(Fate::Terminate);
+    }
+
+    fn call_off_retry_if_any(&mut self) {
+        if matches!(self.fate, Some(Fate::Retry(_))) {
+            self.call_off_retry();
+        }
+    }
+
+    pub(super) fn shut_down(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
+        match self.phase {
+            Phase::Closing | Phase::Stopping | Phase::Ended => reaction.effects.push(Effect::Kill),
+            Phase::Idle => self.park(brief, now, reaction),
+            Phase::Starting | Phase::Working | Phase::Interrupting => {
+                let verdict = self.turn.as_mut().map(|turn| {
+                    turn.verdict.take().unwrap_or_else(|| {
+                        let detail = "the gateway was shut down with `runner.on_shutdown = stop`; create the task again";
+                        Verdict::Failed(Failure::new(FailureCode::AgentExited, detail))
+                    })
+                });
+                self.fate = self.fate.or(Some(Fate::Park)).filter(|_| brief.keep || self.turn.is_none());
+                self.end_by(Effect::Kill, verdict, brief, now, reaction);
+            }
+        }
     }
 
     pub(super) fn exited(
@@ -45,16 +106,54 @@ impl Machine {
         });
         // Ended from outside, not by itself and not by us.
         let is_crash = exit.reason == ExitReason::Exited && exit.signal.is_some();
-        if (is_crash || self.is_resume_refused)
+        let failure = self.exit_failure(brief, exit, stderr);
+        self.ended(brief, is_crash || self.is_resume_refused, failure, reaction);
+    }
+
+    pub(super) fn vanished(&mut self, brief: &Brief, reaction: &mut Reaction) {
+        reaction.events.push(process("lost"));
+        let detail = "the agent's process vanished without a record, as in a reboot; what it wrote until then is kept. Create the task again.";
+        self.ended(brief, true, Failure::new(FailureCode::AgentLost, detail), reaction);
+    }
+
+    /// The process is gone. `failure` is the reason when nobody has decided on another.
+    fn ended(&mut self, brief: &Brief, is_lost: bool, failure: Failure, reaction: &mut Reaction) {
+        let is_undecided = self.turn.as_ref().is_some_and(|turn| turn.verdict.is_none());
+        if let Some(Fate::Retry(_)) = self.fate
+            && is_undecided
+        {
+            return self.give_away(Beginning::ResumeTurn, reaction);
+        }
+        if is_lost
+            && self.fate.is_none()
             && let Some(beginning) = self.recovery(brief)
         {
             return self.hand_over(brief, beginning, reaction);
         }
-        let verdict = self.verdict.take().unwrap_or_else(|| Verdict::Failed(self.exit_failure(exit, stderr)));
-        self.finish(verdict, reaction);
+        let is_broken = self.failure.is_some() || (self.phase == Phase::Starting && !is_lost && failure.code.ends_agent());
+        let failure = self.failure.take().unwrap_or(failure);
+        let verdict = self.turn.as_mut().map(|turn| turn.verdict.take().unwrap_or_else(|| Verdict::Failed(failure.clone())));
+        reaction.agent = Some(match (self.fate, &verdict) {
+            (Some(Fate::Terminate), _) => AgentStatus::Terminated,
+            (Some(Fate::Park), _) => AgentStatus::Parked,
+            (_, Some(verdict)) => verdict.agent_status(brief.keep),
+            // Without a turn nothing is lost, unless it cannot even be started.
+            (_, None) if is_broken => AgentStatus::Failed,
+            (_, None) => AgentStatus::Parked,
+        });
+        self.failure = verdict.as_ref().map_or(Some(failure), |verdict| verdict.failure().cloned());
+        reaction.released = self.joining.take().map(|joining| joining.task_id);
+        if let Some(verdict) = verdict {
+            self.finish_turn(verdict, reaction);
+        }
+        self.enter(Phase::Ended, None);
     }
 
-    fn exit_failure(&self, exit: &ExitRecord, stderr: &str) -> Failure {
+    fn exit_failure(&self, brief: &Brief, exit: &ExitRecord, stderr: &str) -> Failure {
+        if self.is_resume_refused {
+            let detail = "the agent CLI no longer has the agent's conversation, so it cannot go on; create a new agent";
+            return Failure::new(FailureCode::SessionLost, detail);
+        }
         let detail = exit.detail.clone().unwrap_or_default();
         let stderr = if stderr.trim().is_empty() { String::new() } else { format!(" It wrote: {}", stderr.trim()) };
         match exit.reason {
@@ -64,7 +163,10 @@ impl Machine {
             ExitReason::SpawnFailed => Failure::new(
                 FailureCode::AgentUnavailable,
                 format!(
-                    "the agent CLI could not be started: {detail}. Check `claude_code.command`; `mas doctor` tells what is missing."
+                    "the agent CLI could not be started: {detail}. Check `{}.command`; `mas doctor` tells what is missing.",
+                    match brief.backend {
+                        Backend::ClaudeCode => "claude_code",
+                    }
                 ),
             ),
             ExitReason::OutputLimit => Failure::new(
@@ -102,80 +204,56 @@ impl Machine {
         }
     }
 
-    pub(super) fn vanished(&mut self, brief: &Brief, reaction: &mut Reaction) {
-        reaction.events.push(process("lost"));
-        if let Some(beginning) = self.recovery(brief) {
-            return self.hand_over(brief, beginning, reaction);
-        }
-        let verdict = self.verdict.take().unwrap_or_else(|| {
-            let detail = "the agent's process vanished without a record, as in a reboot; what it wrote until then is kept. Create the task again.";
-            Verdict::Failed(Failure::new(FailureCode::AgentLost, detail))
-        });
-        self.finish(verdict, reaction);
-    }
-
     pub(super) fn interrupt(&mut self, verdict: Verdict, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
         reaction.events.push(EventKind::status(if verdict == Verdict::Cancelled { "cancelling" } else { "timing_out" }));
         reaction.send.push(match brief.backend {
             Backend::ClaudeCode => claude_code::interrupt(fresh_id()),
         });
         reaction.agent = Some(AgentStatus::Interrupting);
-        self.verdict = Some(verdict);
-        self.task_until = None;
-        self.watchdog.rest();
-        "stopping".clone_into(&mut self.progress);
+        self.decide(Some(verdict), "stopping");
         self.enter(Phase::Interrupting, Some(now + brief.interrupt_timeout));
     }
 
-    /// The turn is over: let the CLI exit by itself.
-    pub(super) fn close(&mut self, verdict: Verdict, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
+    /// Nothing more is wanted: let the CLI exit by itself.
+    pub(super) fn close(&mut self, verdict: Option<Verdict>, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
         reaction.effects.push(Effect::CloseInput);
-        self.verdict = Some(verdict);
-        self.task_until = None;
-        self.watchdog.rest();
-        "finishing".clone_into(&mut self.progress);
+        self.decide(verdict, "finishing");
         self.enter(Phase::Closing, Some(now + brief.exit_timeout));
     }
 
     pub(super) fn end_by(
         &mut self,
         effect: Effect,
-        verdict: Verdict,
+        verdict: Option<Verdict>,
         brief: &Brief,
         now: DateTime<Utc>,
         reaction: &mut Reaction,
     ) {
         reaction.effects.push(effect);
-        self.verdict = Some(verdict);
-        self.task_until = None;
-        self.watchdog.rest();
-        "stopping".clone_into(&mut self.progress);
+        self.decide(verdict, "stopping");
         self.enter(Phase::Stopping, Some(now + brief.exit_timeout));
     }
 
-    /// The task was cancelled before there was a process.
-    pub(in crate::runner) fn abandon(&mut self) -> Reaction {
-        let mut reaction = Reaction::default();
-        self.finish(Verdict::Cancelled, &mut reaction);
-        reaction
+    /// The turn gets its verdict; nothing is watched any more.
+    fn decide(&mut self, verdict: Option<Verdict>, progress: &str) {
+        if let Some(turn) = &mut self.turn {
+            turn.verdict = verdict;
+            turn.watchdog.rest();
+            progress.clone_into(&mut turn.progress);
+            if turn.verdict.is_some() {
+                turn.until = None;
+            }
+        }
     }
 
-    fn finish(&mut self, verdict: Verdict, reaction: &mut Reaction) {
-        if verdict != Verdict::Complete && self.outcome.result.is_none() {
-            // The turn gave none: what there is so far is the partial result.
-            self.outcome.result.clone_from(&self.last_message);
-        }
-        reaction.task = Some(verdict.task_status());
-        reaction.agent = Some(verdict.agent_status());
-        self.progress = match &verdict {
-            Verdict::Complete => "finished".into(),
-            Verdict::Cancelled => "stopped by request".into(),
-            Verdict::Failed(failure) => format!("failed: {}", failure.code),
-        };
-        self.verdict = Some(verdict);
-        self.task_until = None;
-        self.watchdog.rest();
+    /// The turn was cancelled, or the agent ended, before there was a process.
+    pub(in crate::runner) fn abandon(&mut self, brief: &Brief) -> Reaction {
+        let mut reaction = Reaction::default();
+        let is_kept = brief.keep && self.fate != Some(Fate::Terminate);
+        reaction.agent = Some(if is_kept { AgentStatus::Parked } else { AgentStatus::Terminated });
+        self.finish_turn(Verdict::Cancelled, &mut reaction);
         self.enter(Phase::Ended, None);
+        reaction
     }
 
     pub(super) fn enter(&mut self, phase: Phase, until: Option<DateTime<Utc>>) {

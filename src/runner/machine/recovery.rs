@@ -1,65 +1,136 @@
-//! A process was lost in the middle of its work: whether and how another one goes on.
+//! Another process goes on with a turn: because its process was lost, or because the provider refused for a while.
 
-use super::{Brief, Machine, Phase, Reaction};
-use crate::model::{agent::AgentStatus, event::EventKind, task::OnLost};
-use chrono::{DateTime, Utc};
+use super::{Brief, Fate, Machine, Phase, Reaction, Retry};
+use crate::model::{
+    agent::AgentStatus,
+    event::EventKind,
+    run::{Failure, FailureCode},
+    task::OnLost,
+};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+
+/// Longest pause between two attempts when the provider names none.
+const LONGEST_DELAY: TimeDelta = TimeDelta::minutes(5);
 
 /// How a process begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::runner) enum Beginning {
-    /// With a new session and the task's prompt.
-    Fresh,
-    /// With the session of the lost process; the CLI goes on with the interrupted turn by itself.
+    /// With a new session.
+    New,
+    /// With the agent's session, and a prompt.
     Resume,
+    /// With the agent's session; the CLI goes on with the interrupted turn by itself.
+    ResumeTurn,
 }
 
 impl Machine {
-    /// Processes of this run that were lost before this one.
-    pub(in crate::runner) fn recoveries(&self) -> u32 {
-        self.recoveries
-    }
-
     /// What the next process should begin with, when the task's policy and the number of tries allow one.
     pub(super) fn recovery(&self, brief: &Brief) -> Option<Beginning> {
-        if self.verdict.is_some() || self.recoveries >= brief.max_recoveries {
+        let (turn, order) = (self.turn.as_ref()?, brief.order.as_ref()?);
+        if turn.verdict.is_some() || turn.recoveries >= brief.max_recoveries {
             return None;
         }
-        match brief.on_lost {
+        if self.is_resume_refused {
+            // A session that held nothing yet can be begun again.
+            return turn.opened_session.then_some(Beginning::New);
+        }
+        match order.on_lost {
             OnLost::Fail => None,
-            // Before the session exists there is nothing to resume.
-            OnLost::Resume if self.has_session && !self.is_resume_refused => Some(Beginning::Resume),
-            OnLost::Resume | OnLost::Retry => Some(Beginning::Fresh),
+            OnLost::Resume if !self.has_session => Some(Beginning::New),
+            // The prompt never arrived: the session stands where it stood before the turn.
+            OnLost::Resume if self.phase == Phase::Starting && self.beginning == Beginning::Resume => Some(Beginning::Resume),
+            OnLost::Resume => Some(Beginning::ResumeTurn),
+            OnLost::Retry => Some(Beginning::New),
         }
     }
 
-    /// Leaves the task in progress for the next process.
+    /// Leaves the task in progress for the process that takes over from a lost one.
     pub(super) fn hand_over(&mut self, brief: &Brief, beginning: Beginning, reaction: &mut Reaction) {
         let how = match beginning {
-            Beginning::Fresh => "starting the task again",
-            Beginning::Resume => "resuming its session",
+            Beginning::New => "starting the task again",
+            Beginning::Resume | Beginning::ResumeTurn => "resuming its session",
         };
-        let detail = format!("the agent's process was lost; {how} ({} of {})", self.recoveries + 1, brief.max_recoveries);
-        self.progress.clone_from(&detail);
+        let Some(turn) = &mut self.turn else { return };
+        turn.recoveries += 1;
+        let detail = format!("the agent's process was lost; {how} ({} of {})", turn.recoveries, brief.max_recoveries);
+        turn.progress.clone_from(&detail);
         reaction.events.push(EventKind::Status { state: "recovering".into(), detail: Some(detail) });
+        self.give_away(beginning, reaction);
+    }
+
+    pub(super) fn give_away(&mut self, beginning: Beginning, reaction: &mut Reaction) {
+        if let Some(turn) = &mut self.turn {
+            turn.watchdog.rest();
+        }
         reaction.agent = Some(AgentStatus::Starting);
         reaction.next = Some(beginning);
-        self.watchdog.rest();
+        reaction.released = self.joining.take().map(|joining| joining.task_id);
         self.enter(Phase::Ended, None);
+    }
+
+    /// When the turn should be tried again, if the provider is to blame and there were not too many tries.
+    pub(super) fn retry_at(&self, brief: &Brief, failure: &Failure, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let turn = self.turn.as_ref()?;
+        if !failure.code.is_of_provider() || turn.outcome.retries >= brief.max_retries || self.fate.is_some() || self.phase != Phase::Working {
+            return None;
+        }
+        if let Some(reset) = turn.resets_at.filter(|_| failure.code == FailureCode::RateLimited) {
+            // A little later than promised, and not all at the same moment.
+            return Some(reset.max(now) + jitter(TimeDelta::seconds(2)));
+        }
+        let delay = (brief.retry_delay * 2_i32.saturating_pow(turn.outcome.retries.min(20))).min(LONGEST_DELAY);
+        Some(now + delay / 2 + jitter(delay))
+    }
+
+    /// Ends the process; another one goes on with the turn in the same session at the time given.
+    pub(super) fn retry(
+        &mut self,
+        brief: &Brief,
+        failure: Failure,
+        at: DateTime<Utc>,
+        now: DateTime<Utc>,
+        reaction: &mut Reaction,
+    ) {
+        if let Some(turn) = &mut self.turn {
+            turn.outcome.retries += 1;
+            turn.outcome.result = None;
+            reaction.retry = Some(Retry { failure: failure.clone(), resets_at: turn.resets_at.filter(|_| failure.code == FailureCode::RateLimited) });
+            let (time, detail) = (at.format("%H:%M:%S"), failure.detail);
+            let words = format!("waiting until {time} UTC to try again ({} of {}): {detail}", turn.outcome.retries, brief.max_retries);
+            reaction.events.push(EventKind::Status { state: "retrying".into(), detail: Some(words.clone()) });
+            // Waiting for the provider is not working time.
+            turn.until = turn.until.map(|until| until + (at - now));
+            self.close(None, brief, now, reaction);
+            self.fate = Some(Fate::Retry(at));
+            if let Some(turn) = &mut self.turn {
+                turn.progress = words;
+            }
+        }
     }
 
     /// The machine of the process that takes over. Events go on where they were.
     pub(in crate::runner) fn successor(&self, brief: &Brief, beginning: Beginning, now: DateTime<Utc>) -> Self {
-        let mut next = Self::new(now, brief.ready_timeout, self.next_task_seq);
+        let mut next = Self::new(now, brief.ready_timeout, beginning);
         next.next_seq = self.next_seq;
-        next.recoveries = self.recoveries + 1;
-        next.beginning = beginning;
-        next.progress.clone_from(&self.progress);
-        next.task_until = self.task_until;
-        // Until the next process writes something, this is the partial result.
-        next.latest_output.clone_from(&self.latest_output);
-        next.last_message.clone_from(&self.last_message);
-        next.has_session = beginning == Beginning::Resume;
+        next.turn.clone_from(&self.turn);
+        if let Some(turn) = &mut next.turn {
+            // The CLI's own count begins anew with each process.
+            turn.carried_usd = turn.outcome.cost_usd.unwrap_or(turn.carried_usd);
+            turn.carried_tokens = turn.outcome.tokens.unwrap_or(turn.carried_tokens);
+            turn.verdict = None;
+            next.waits_for_limit = turn.resets_at.take().is_some();
+        }
+        if let Some(Fate::Retry(at)) = self.fate {
+            next.not_before = Some(at);
+        }
+        next.has_session = beginning != Beginning::New;
         next
     }
+}
+
+/// Between nothing and `most`, at random.
+fn jitter(most: TimeDelta) -> TimeDelta {
+    let random = i32::from(uuid::Uuid::new_v4().as_bytes()[0]);
+    most * random / 255
 }

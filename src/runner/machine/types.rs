@@ -4,32 +4,53 @@ use super::{Beginning, WatchLimits};
 use crate::{
     adapter::Outgoing,
     model::{
-        agent::{AgentStatus, AgentType, Backend},
+        agent::{AgentStatus, Backend},
         event::EventKind,
+        id::{RunId, TaskId},
+        quota::{Cap, SetBy},
         run::{Failure, FailureCode},
         task::{OnLost, TaskStatus},
     },
     process::ExitRecord,
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What the machine must know about its task; does not change while it runs.
+/// What the machine must know about its agent.
 #[derive(Debug, Clone)]
 pub(in crate::runner) struct Brief {
     pub(in crate::runner) backend: Backend,
-    pub(in crate::runner) agent_type: AgentType,
+    /// Added to the system prompt.
+    pub(in crate::runner) role: String,
     pub(in crate::runner) project: String,
-    pub(in crate::runner) prompt: String,
-    pub(in crate::runner) output_schema: Option<Value>,
-    pub(in crate::runner) on_lost: OnLost,
+    /// Whether the process waits for another turn after one; else it ends with it.
+    pub(in crate::runner) keep: bool,
     pub(in crate::runner) max_recoveries: u32,
-    pub(in crate::runner) watch: WatchLimits,
-    pub(in crate::runner) timeout: TimeDelta,
+    pub(in crate::runner) max_retries: u32,
+    pub(in crate::runner) retry_delay: TimeDelta,
+    pub(in crate::runner) park_after: TimeDelta,
     pub(in crate::runner) ready_timeout: TimeDelta,
     pub(in crate::runner) interrupt_timeout: TimeDelta,
     pub(in crate::runner) exit_timeout: TimeDelta,
+    /// The current turn's work.
+    pub(in crate::runner) order: Option<Order>,
+}
+
+/// What the machine must know about a turn; does not change while it runs.
+#[derive(Debug, Clone)]
+pub(in crate::runner) struct Order {
+    pub(in crate::runner) task_id: TaskId,
+    pub(in crate::runner) run_id: RunId,
+    pub(in crate::runner) prompt: String,
+    pub(in crate::runner) output_schema: Option<Value>,
+    pub(in crate::runner) on_lost: OnLost,
+    pub(in crate::runner) timeout: TimeDelta,
+    pub(in crate::runner) timeout_set_by: SetBy,
+    pub(in crate::runner) watch: WatchLimits,
+    /// Bytes the CLI may write, and who says so.
+    pub(in crate::runner) output_bytes: Option<(u64, SetBy)>,
+    pub(in crate::runner) caps: Vec<Cap>,
 }
 
 /// Where the process stands.
@@ -37,7 +58,9 @@ pub(in crate::runner) struct Brief {
 pub(in crate::runner) enum Phase {
     /// Started; the handshake is not answered yet.
     Starting,
-    /// The turn runs.
+    /// It waits for a turn.
+    Idle,
+    /// A turn runs.
     Working,
     /// The turn was told to stop.
     Interrupting,
@@ -49,7 +72,7 @@ pub(in crate::runner) enum Phase {
     Ended,
 }
 
-/// How the task is going to end.
+/// How a turn ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::runner) enum Verdict {
     Complete,
@@ -66,14 +89,40 @@ impl Verdict {
         }
     }
 
-    pub(in crate::runner) fn agent_status(&self) -> AgentStatus {
+    /// Where an agent stands whose process ended with the turn.
+    pub(in crate::runner) fn agent_status(&self, keep: bool) -> AgentStatus {
         match self {
-            Self::Complete => AgentStatus::Parked,
-            Self::Cancelled => AgentStatus::Terminated,
+            Self::Cancelled if !keep => AgentStatus::Terminated,
+            Self::Complete | Self::Cancelled => AgentStatus::Parked,
             Self::Failed(failure) if failure.code == FailureCode::AgentLost => AgentStatus::Lost,
+            Self::Failed(failure) if keep && !failure.code.ends_agent() => AgentStatus::Parked,
             Self::Failed(_) => AgentStatus::Failed,
         }
     }
+
+    pub(in crate::runner) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            Self::Complete | Self::Cancelled => None,
+        }
+    }
+}
+
+/// What the end of the process will mean, when that was decided before it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(in crate::runner) enum Fate {
+    /// The agent rests until it is needed again.
+    Park,
+    /// The agent is ended.
+    Terminate,
+    /// Another process goes on with the turn, not before this time.
+    Retry(DateTime<Utc>),
+}
+
+/// A message on its way into the running turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::runner) struct Joining {
+    pub(in crate::runner) task_id: TaskId,
 }
 
 /// What can happen to an agent.
@@ -85,8 +134,18 @@ pub(in crate::runner) enum Input<'a> {
     Line(&'a str),
     /// Time has passed; see [`super::Machine::wakes_at`].
     Time,
-    /// Somebody wants the task to stop.
+    /// The idle agent gets the turn in the brief.
+    Begin,
+    /// The CLI has begun the turn in the brief by itself, with a message that came too late for the turn before.
+    FollowUp,
+    /// A message for the running turn.
+    Steer { task_id: TaskId, text: &'a str },
+    /// Somebody wants the turn to stop.
     Cancel,
+    /// The idle agent's place is needed.
+    Park,
+    /// Somebody wants the agent to end.
+    Terminate,
     /// The gateway ends and takes its agents along.
     Shutdown,
     /// The process ended. The tail is what it wrote after its last newline, the text the end of its stderr.
@@ -98,6 +157,8 @@ pub(in crate::runner) enum Input<'a> {
 /// What to do with the process once the state is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::runner) enum Effect {
+    /// The shim ends the process by itself at this time, in case the server is away.
+    Deadline(DateTime<Utc>),
     /// Close the CLI's stdin.
     CloseInput,
     /// Ask the CLI to end, then end everything it left.
@@ -108,6 +169,14 @@ pub(in crate::runner) enum Effect {
     KillShim,
 }
 
+/// Why a turn will be tried again.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::runner) struct Retry {
+    pub(in crate::runner) failure: Failure,
+    /// When the provider's limit resets, if it said so.
+    pub(in crate::runner) resets_at: Option<DateTime<Utc>>,
+}
+
 /// What came of an input; empty fields mean nothing changed.
 #[derive(Debug, Default)]
 pub(in crate::runner) struct Reaction {
@@ -116,6 +185,14 @@ pub(in crate::runner) struct Reaction {
     pub(in crate::runner) effects: Vec<Effect>,
     pub(in crate::runner) task: Option<TaskStatus>,
     pub(in crate::runner) agent: Option<AgentStatus>,
+    /// The turn is over: its state is stored for the last time. Nothing else may be handled before.
+    pub(in crate::runner) turn_over: bool,
+    /// The message that was taken up by the running turn.
+    pub(in crate::runner) joined: Option<TaskId>,
+    /// The message that was not taken up any more: it waits again.
+    pub(in crate::runner) released: Option<TaskId>,
+    /// The provider refused, and the turn will be tried again.
+    pub(in crate::runner) retry: Option<Retry>,
     /// Another process takes over.
     pub(in crate::runner) next: Option<Beginning>,
 }
@@ -128,6 +205,10 @@ impl Reaction {
         self.effects.extend(later.effects);
         self.task = later.task.or(self.task);
         self.agent = later.agent.or(self.agent);
+        self.turn_over |= later.turn_over;
+        self.joined = later.joined.or(self.joined);
+        self.released = later.released.or(self.released);
+        self.retry = later.retry.or(self.retry.take());
         self.next = later.next.or(self.next);
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     adapter::claude_code::LOGIN_HINT,
     model::{
         event::EventKind,
+        quota::SetBy,
         run::{Failure, FailureCode},
     },
 };
@@ -17,6 +18,8 @@ pub(in crate::runner) struct WatchLimits {
     pub(in crate::runner) first_event: TimeDelta,
     /// Between two lines.
     pub(in crate::runner) stall: TimeDelta,
+    /// Who says so.
+    pub(in crate::runner) stall_set_by: SetBy,
     /// Repeated model requests of one turn.
     pub(in crate::runner) retries: u32,
     /// Lines in a row that are not JSON objects.
@@ -80,11 +83,13 @@ impl Watchdog {
     pub(super) fn silence(&self, now: DateTime<Utc>, limits: &WatchLimits) -> Option<Failure> {
         self.quiet_until.filter(|until| *until <= now)?;
         Some(if self.heard {
+            let (seconds, set_by) = (limits.stall.num_seconds(), limits.stall_set_by);
+            let name = if set_by == SetBy::Gateway { "runner.stall_timeout_seconds" } else { "idle_timeout_seconds" };
             let detail = format!(
-                "the agent wrote nothing for {} s in the middle of its turn (`runner.stall_timeout_seconds`); the partial result is kept",
-                limits.stall.num_seconds()
+                "the agent wrote nothing for {seconds} s in the middle of its turn (`{name}`, set by the {set_by}); the partial result is kept"
             );
-            Failure::new(FailureCode::Stalled, detail)
+            #[expect(clippy::cast_precision_loss, reason = "for display")]
+            Failure::new(FailureCode::Stalled, detail).by_limit(name, set_by, seconds as f64)
         } else {
             let detail = format!(
                 "the agent wrote nothing within {} s of its prompt (`runner.first_event_timeout_seconds`)",

@@ -1,0 +1,181 @@
+//! What the machine has to know: about its agent from the settings, about a turn from its task and every limit on it.
+
+use super::{
+    Runner,
+    machine::{Brief, Order, Turn, WatchLimits, budget_failure},
+    seconds,
+};
+use crate::model::{
+    agent::Agent,
+    id::{KeyId, RunId},
+    quota::{Cap, CapUnit, KeyLimits, LimitReached, SetBy},
+    run::{Failure, FailureCode},
+    task::Task,
+};
+use chrono::{TimeDelta, Utc};
+
+impl Runner {
+    /// The brief of an agent without a turn.
+    pub(super) fn brief(&self, agent: &Agent) -> Brief {
+        let settings = &self.settings.runner;
+        Brief {
+            backend: agent.backend,
+            role: role(agent),
+            project: agent.project.clone(),
+            keep: agent.durable,
+            max_recoveries: settings.max_recoveries,
+            max_retries: settings.max_task_retries,
+            retry_delay: seconds(settings.retry_delay_seconds),
+            park_after: seconds(settings.park_after_seconds),
+            ready_timeout: seconds(settings.ready_timeout_seconds),
+            interrupt_timeout: seconds(settings.interrupt_timeout_seconds),
+            exit_timeout: seconds(settings.exit_timeout_seconds),
+            order: None,
+        }
+    }
+
+    /// What a turn of the agent for this task is about, or the budget that does not allow it.
+    pub(super) async fn order(&self, task: &Task, agent: &Agent, run: RunId) -> Result<Order, Failure> {
+        let order = self.order_of_running(task, agent, run).await;
+        match order.caps.iter().find(|cap| cap.left <= 0.0) {
+            Some(cap) => Err(budget_failure(cap)),
+            None => Ok(order),
+        }
+    }
+
+    /// The same for a turn that runs already.
+    pub(super) async fn order_of_running(&self, task: &Task, agent: &Agent, run: RunId) -> Order {
+        let settings = &self.settings.runner;
+        let mut caps = task_caps(task);
+        caps.extend(self.agent_caps(agent, run).await);
+        caps.extend(self.daily_caps(task).await);
+        let (stall, stall_set_by) = first_of([
+            (task.limits.idle_timeout_seconds, SetBy::Task),
+            (agent.limits.idle_timeout_seconds, SetBy::Agent),
+        ])
+        .map_or((seconds(settings.stall_timeout_seconds), SetBy::Gateway), |(stall, by)| (TimeDelta::seconds(stall.into()), by));
+        let timeout_set_by = if agent.limits.timeout_seconds == Some(task.timeout_seconds) && task.mode.is_some() {
+            SetBy::Agent
+        } else {
+            SetBy::Task
+        };
+        Order {
+            task_id: task.id,
+            run_id: run,
+            prompt: task.description.clone(),
+            output_schema: task.output_schema.clone(),
+            on_lost: task.on_lost,
+            timeout: TimeDelta::seconds(task.timeout_seconds.into()),
+            timeout_set_by,
+            watch: WatchLimits {
+                first_event: seconds(settings.first_event_timeout_seconds),
+                stall,
+                stall_set_by,
+                retries: settings.max_retries_per_turn,
+                garbage_lines: settings.max_garbage_lines,
+            },
+            output_bytes: first_of([
+                (task.limits.max_output_bytes, SetBy::Task),
+                (agent.limits.max_output_bytes, SetBy::Agent),
+            ]),
+            caps,
+        }
+    }
+
+    /// The agent's own budgets, less what its runs before this one have used.
+    async fn agent_caps(&self, agent: &Agent, run: RunId) -> Vec<Cap> {
+        if agent.limits.budget_usd.is_none() && agent.limits.budget_tokens.is_none() {
+            return vec![];
+        }
+        let usage = self.with_patience("sum up an agent's runs", || self.store.agent_usage(agent.id, Some(run))).await;
+        let usage = usage.unwrap_or_default();
+        #[expect(clippy::cast_precision_loss, reason = "budgets are far below 2^52 tokens")]
+        let (budget_tokens, tokens) = (agent.limits.budget_tokens.map(|most| most as f64), usage.tokens.unwrap_or(0) as f64);
+        [
+            cap("budget_usd", SetBy::Agent, CapUnit::Usd, agent.limits.budget_usd, usage.cost_usd.unwrap_or(0.0)),
+            cap("budget_tokens", SetBy::Agent, CapUnit::Tokens, budget_tokens, tokens),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// What key and gateway may still spend today.
+    async fn daily_caps(&self, task: &Task) -> Vec<Cap> {
+        let key_limits = match task.key_id {
+            Some(key) => self.limits_of(key).await,
+            None => KeyLimits::default(),
+        };
+        let mut caps = Vec::new();
+        for (set_by, most, key) in
+            [(SetBy::Key, key_limits.usd_per_day, task.key_id), (SetBy::Gateway, self.settings.limits.usd_per_day, None)]
+        {
+            if most.is_some() {
+                let spent = self.with_patience("sum up today's runs", || self.store.usd_today(key, Utc::now())).await;
+                caps.extend(cap("usd_per_day", set_by, CapUnit::Usd, most, spent.unwrap_or(0.0)));
+            }
+        }
+        caps
+    }
+
+    async fn limits_of(&self, key: KeyId) -> KeyLimits {
+        let key = self.with_patience("get a key", || self.store.get_key(key)).await.flatten();
+        key.map(|key| key.limits).unwrap_or_default().or(self.settings.key_limits)
+    }
+
+    /// The smallest of the memory and process limits on the agent's processes.
+    pub(super) fn resources(&self, task: Option<&Task>, agent: &Agent) -> (Option<u64>, Option<u32>) {
+        let settings = &self.settings.runner;
+        let of_task = task.map(|task| task.limits).unwrap_or_default();
+        let memory = [of_task.max_memory_bytes, agent.limits.max_memory_bytes, Some(settings.max_memory_bytes)];
+        let processes = [of_task.max_processes, agent.limits.max_processes, Some(settings.max_processes)];
+        // 0 in the settings: no limit.
+        (
+            memory.into_iter().flatten().filter(|most| *most > 0).min(),
+            processes.into_iter().flatten().filter(|most| *most > 0).min(),
+        )
+    }
+}
+
+/// What is added to the agent's system prompt.
+fn role(agent: &Agent) -> String {
+    let role = agent.agent_type.role();
+    agent.system_prompt.as_ref().map_or_else(|| role.to_owned(), |more| format!("{role}\n\n{more}"))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "budgets are far below 2^52 tokens")]
+fn task_caps(task: &Task) -> Vec<Cap> {
+    let tokens = task.limits.budget_tokens.map(|most| most as f64);
+    [
+        cap("budget_usd", SetBy::Task, CapUnit::Usd, task.budget_usd, 0.0),
+        cap("budget_tokens", SetBy::Task, CapUnit::Tokens, tokens, 0.0),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn cap(name: &str, set_by: SetBy, unit: CapUnit, most: Option<f64>, spent: f64) -> Option<Cap> {
+    let value = most?;
+    Some(Cap { unit, left: value - spent, limit: LimitReached { name: name.to_owned(), set_by, value } })
+}
+
+fn first_of<T>(limits: [(Option<T>, SetBy); 2]) -> Option<(T, SetBy)> {
+    limits.into_iter().find_map(|(limit, by)| limit.map(|limit| (limit, by)))
+}
+
+/// What the process may spend by the CLI's own count, which begins with it. A process that is kept for other turns is
+/// held to what outlasts the turn.
+pub(super) fn process_budget(brief: &Brief, turn: Option<&Turn>) -> Option<f64> {
+    let order = brief.order.as_ref()?;
+    let caps = order.caps.iter().filter(|cap| cap.unit == CapUnit::Usd);
+    let binding = caps.filter(|cap| !brief.keep || cap.limit.set_by == SetBy::Agent);
+    let left = binding.map(|cap| cap.left).min_by(f64::total_cmp)?;
+    // The CLI refuses 0.
+    Some((left - turn.map_or(0.0, Turn::carried_usd)).max(0.000_001))
+}
+
+/// The failure of a message to an agent that is not there.
+pub(super) fn no_agent() -> Failure {
+    Failure::new(FailureCode::AgentFailed, "the agent of the message is gone; create a new agent")
+}

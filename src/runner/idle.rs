@@ -1,0 +1,91 @@
+//! Agents whose process waits for a turn, the longest waiting first: they give up their place when another agent needs it.
+
+use crate::model::id::KeyId;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::Notify;
+
+/// The waiting agents of this host.
+#[derive(Debug, Default)]
+pub(super) struct Idlers {
+    list: Mutex<List>,
+    /// Told when somebody begins to wait.
+    pub(super) arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    next: u64,
+    waiting: BTreeMap<u64, (Option<KeyId>, Arc<Notify>)>,
+}
+
+/// One agent's entry; dropping it takes the agent off the list.
+#[derive(Debug)]
+pub(super) struct Rest {
+    idlers: Arc<Idlers>,
+    number: u64,
+    wanted: Arc<Notify>,
+}
+
+impl Rest {
+    /// Waits until the agent's place is needed.
+    pub(super) async fn is_wanted(&self) {
+        self.wanted.notified().await;
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.idlers.list().waiting.remove(&self.number);
+    }
+}
+
+impl Idlers {
+    /// Nothing here panics while it holds the lock.
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an agent at the end of the list.
+    pub(super) fn enter(self: &Arc<Self>, key: Option<KeyId>) -> Rest {
+        let wanted = Arc::new(Notify::new());
+        let mut list = self.list();
+        list.next += 1;
+        let number = list.next;
+        list.waiting.insert(number, (key, wanted.clone()));
+        drop(list);
+        self.arrived.notify_one();
+        Rest { idlers: self.clone(), number, wanted }
+    }
+
+    /// Asks the agent that has waited longest, of those of `key` if one is given, for its place. It is asked once.
+    pub(super) fn ask_one(&self, key: Option<KeyId>) -> bool {
+        let mut list = self.list();
+        let found = list.waiting.iter().find(|(_, (owner, _))| key.is_none() || *owner == key).map(|(number, _)| *number);
+        let Some((_, wanted)) = found.and_then(|number| list.waiting.remove(&number)) else { return false };
+        // Stored when nobody waits for it at this moment.
+        wanted.notify_one();
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn the_longest_waiting_is_asked_first_and_only_once() {
+        let idlers = Arc::new(Idlers::default());
+        let key = KeyId::generate();
+        let (first, second, third) = (idlers.enter(None), idlers.enter(Some(key)), idlers.enter(None));
+        assert!(idlers.ask_one(Some(key)), "that of the key");
+        assert!(second.is_wanted().now_or_never().is_some() && first.is_wanted().now_or_never().is_none());
+        drop(first);
+        assert!(idlers.ask_one(None));
+        assert!(third.is_wanted().now_or_never().is_some());
+        assert!(!idlers.ask_one(None), "nobody is left to ask");
+    }
+}

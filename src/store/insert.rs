@@ -1,0 +1,304 @@
+//! Making tasks, messages and agents, within the limits of their key and of the gateway.
+//!
+//! Limits are counted in the transaction that inserts, under a lock, so that a burst of requests cannot pass them.
+
+use super::{
+    Store, StoreError,
+    agents::{AgentRow, INSERT_AGENT},
+    db::{micros, on, text, uncancelled},
+    json::JsonText,
+    tasks::TaskRow,
+};
+use crate::model::{
+    agent::Agent,
+    id::{AgentId, KeyId, RunId, TaskId},
+    quota::{KeyLimits, LimitReached, SetBy},
+    task::Task,
+};
+use chrono::{DateTime, NaiveTime, Utc};
+
+/// What became of a new task or agent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Inserted<T> {
+    /// It was stored.
+    New,
+    /// Its owner used the idempotency key before: that one, and nothing was written.
+    Existing(Box<T>),
+    /// The agent it is for takes no messages, and nothing was written.
+    AgentEnded,
+    /// A limit is reached, and nothing was written.
+    Refused(LimitReached),
+}
+
+/// The limits a new task or agent must keep within.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Quota {
+    /// The key it is made with.
+    pub key_id: Option<KeyId>,
+    /// The key's limits.
+    pub key: KeyLimits,
+    /// Those of the gateway.
+    pub gateway: KeyLimits,
+}
+
+/// The first moment of the day (UTC).
+fn midnight(at: DateTime<Utc>) -> DateTime<Utc> {
+    at.with_time(NaiveTime::MIN).single().unwrap_or(at)
+}
+
+/// One thing to count: the query for all keys, and what must not be reached.
+struct Check {
+    name: &'static str,
+    set_by: SetBy,
+    sql: &'static str,
+    most: f64,
+}
+
+const COUNT_AGENTS: &str =
+    "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM agent WHERE status NOT IN ('terminated', 'failed', 'lost') AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
+const COUNT_QUEUED: &str =
+    "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM task WHERE status = 'created' AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
+const SUM_USD: &str = "SELECT CAST(COALESCE(sum(r.cost_usd), 0) AS DOUBLE PRECISION) FROM run r JOIN task t ON t.id = r.task_id \
+                       WHERE r.started_at >= $2 AND ($1 IS NULL OR t.key_id = $1)";
+/// Holds up everybody else who counts until this transaction ends. The row is the one that appends take cursors from.
+const LOCK: &str = "UPDATE event_cursor SET last = last";
+
+impl Quota {
+    fn checks(&self, is_agent: bool) -> Vec<Check> {
+        let mut checks = Vec::new();
+        for (limits, set_by) in [(self.key, SetBy::Key), (self.gateway, SetBy::Gateway)] {
+            let mut add = |name, sql, most: Option<f64>| checks.extend(most.map(|most| Check { name, set_by, sql, most }));
+            if is_agent {
+                add("max_agents", COUNT_AGENTS, limits.max_agents.map(f64::from));
+            } else {
+                add("max_queued_tasks", COUNT_QUEUED, limits.max_queued_tasks.map(f64::from));
+                add("usd_per_day", SUM_USD, limits.usd_per_day);
+            }
+        }
+        checks
+    }
+}
+
+const INSERT_TASK: &str = "INSERT INTO task (id, owner, title, description, agent_type, project, model, priority, \
+                           timeout_seconds, budget_usd, on_lost, output_schema, idempotency_key, request_hash, status, generation, \
+                           cancel_requested, agent_id, run_id, failure, provenance, created_at, updated_at, started_at, \
+                           ended_at, key_id, limits, mode) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
+                           $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28) \
+                           ON CONFLICT (owner, idempotency_key) DO NOTHING";
+const EXISTING_TASK: &str = "SELECT * FROM task WHERE owner = $1 AND idempotency_key = $2";
+const EXISTING_AGENT: &str = "SELECT * FROM agent WHERE owner = $1 AND idempotency_key = $2";
+/// Takes the agent's row, so that it cannot end meanwhile.
+const WRITE_TO_AGENT: &str = "UPDATE agent SET durable = TRUE, updated_at = $2 WHERE id = $1 AND NOT terminate_requested \
+                              AND status NOT IN ('terminated', 'failed', 'lost')";
+
+/// What happened inside the transaction.
+enum Outcome {
+    Stored,
+    Known,
+    Ended,
+    Over(LimitReached),
+}
+
+/// Runs the checks of a quota inside a transaction; gives the first limit that is reached.
+macro_rules! reached {
+    ($t:expr, $checks:expr, $key:expr, $at:expr) => {{
+        let mut reached = None;
+        if !$checks.is_empty() {
+            sqlx::query(LOCK).execute(&mut *$t).await?;
+        }
+        for check in &$checks {
+            let key = (check.set_by == SetBy::Key).then_some($key).flatten();
+            let counted = sqlx::query_scalar(check.sql).bind(key).bind(micros(midnight($at)));
+            let counted: f64 = counted.fetch_one(&mut *$t).await?;
+            if counted >= check.most {
+                reached = Some(LimitReached { name: check.name.to_owned(), set_by: check.set_by, value: check.most });
+                break;
+            }
+        }
+        reached
+    }};
+}
+
+impl Store {
+    /// Stores a new task, or a message to an agent when `mode` is set, also under concurrent calls.
+    pub async fn insert_task(&self, task: &Task, quota: &Quota) -> Result<Inserted<Task>, StoreError> {
+        let (db, given, quota) = (self.db.clone(), task.clone(), *quota);
+        let output_schema = JsonText::of_option(task.output_schema.as_ref())?;
+        let failure = JsonText::of_option(task.failure.as_ref())?;
+        let limits = JsonText::of(&task.limits)?;
+        let checks = quota.checks(false);
+        let outcome = uncancelled(async move {
+            let task = given;
+            let key = task.idempotency_key.as_deref().map(text);
+            Ok(on!(tx db, |t| {
+                let known: Option<TaskRow> = match &key {
+                    Some(key) => {
+                        sqlx::query_as(EXISTING_TASK).bind(text(&task.owner)).bind(key.clone()).fetch_optional(&mut *t).await?
+                    }
+                    None => None,
+                };
+                let takes = match task.agent_id.filter(|_| task.mode.is_some()) {
+                    Some(agent) if known.is_none() => {
+                        let update = sqlx::query(WRITE_TO_AGENT).bind(agent.uuid()).bind(micros(task.created_at));
+                        update.execute(&mut *t).await?.rows_affected() == 1
+                    }
+                    _ => true,
+                };
+                if known.is_some() {
+                    Some(Outcome::Known)
+                } else if !takes {
+                    Some(Outcome::Ended)
+                } else if let Some(limit) = reached!(t, checks, quota.key_id.map(KeyId::uuid), task.created_at) {
+                    Some(Outcome::Over(limit))
+                } else {
+                    let written = sqlx::query(INSERT_TASK)
+                        .bind(task.id.uuid())
+                        .bind(text(&task.owner))
+                        .bind(text(&task.title))
+                        .bind(text(&task.description))
+                        .bind(task.agent_type.as_str())
+                        .bind(text(&task.project))
+                        .bind(task.model.as_deref().map(text))
+                        .bind(task.priority.rank())
+                        .bind(i64::from(task.timeout_seconds))
+                        .bind(task.budget_usd)
+                        .bind(task.on_lost.as_str())
+                        .bind(output_schema)
+                        .bind(key)
+                        .bind(&task.request_hash)
+                        .bind(task.status.as_str())
+                        .bind(task.generation)
+                        .bind(task.cancel_requested)
+                        .bind(task.agent_id.map(AgentId::uuid))
+                        .bind(task.run_id.map(RunId::uuid))
+                        .bind(failure)
+                        .bind(task.provenance.as_str())
+                        .bind(micros(task.created_at))
+                        .bind(micros(task.updated_at))
+                        .bind(task.started_at.map(micros))
+                        .bind(task.ended_at.map(micros))
+                        .bind(task.key_id.map(KeyId::uuid))
+                        .bind(limits)
+                        .bind(task.mode.map(|mode| mode.as_str()))
+                        .execute(&mut *t)
+                        .await?
+                        .rows_affected();
+                    Some(if written == 1 { Outcome::Stored } else { Outcome::Known })
+                }
+            }))
+        })
+        .await?;
+        match outcome {
+            Some(Outcome::Stored) => Ok(Inserted::New),
+            Some(Outcome::Ended) => Ok(Inserted::AgentEnded),
+            Some(Outcome::Over(limit)) => Ok(Inserted::Refused(limit)),
+            // The other insert is committed: a conflict waits for it. Tasks are never deleted.
+            Some(Outcome::Known) | None => {
+                let (owner, key) = (text(&task.owner), task.idempotency_key.as_deref().map(text));
+                let row: TaskRow =
+                    on!(write & self.db, |p| sqlx::query_as(EXISTING_TASK).bind(owner).bind(key).fetch_one(p).await?);
+                Ok(Inserted::Existing(Box::new(row.into_task()?)))
+            }
+        }
+    }
+
+    /// Stores a new agent that has no process yet.
+    pub async fn insert_agent(&self, agent: &Agent, quota: &Quota) -> Result<Inserted<Agent>, StoreError> {
+        let (db, given, quota) = (self.db.clone(), agent.clone(), *quota);
+        let limits = JsonText::of(&agent.limits)?;
+        let checks = quota.checks(true);
+        let outcome = uncancelled(async move {
+            let agent = given;
+            Ok(on!(tx db, |t| {
+                let key = agent.idempotency_key.as_deref().map(text);
+                let known: Option<AgentRow> = match &key {
+                    Some(key) => {
+                        sqlx::query_as(EXISTING_AGENT).bind(text(&agent.owner)).bind(key.clone()).fetch_optional(&mut *t).await?
+                    }
+                    None => None,
+                };
+                if known.is_some() {
+                    Some(Outcome::Known)
+                } else if let Some(limit) = reached!(t, checks, quota.key_id.map(KeyId::uuid), agent.created_at) {
+                    Some(Outcome::Over(limit))
+                } else {
+                    let written = super::agents::bind_agent!(sqlx::query(INSERT_AGENT), agent, limits)
+                        .execute(&mut *t)
+                        .await?
+                        .rows_affected();
+                    Some(if written == 1 { Outcome::Stored } else { Outcome::Known })
+                }
+            }))
+        })
+        .await?;
+        match outcome {
+            Some(Outcome::Stored) => Ok(Inserted::New),
+            Some(Outcome::Ended) => Ok(Inserted::AgentEnded),
+            Some(Outcome::Over(limit)) => Ok(Inserted::Refused(limit)),
+            Some(Outcome::Known) | None => {
+                let (owner, key) = (text(&agent.owner), agent.idempotency_key.as_deref().map(text));
+                let row: AgentRow =
+                    on!(write & self.db, |p| sqlx::query_as(EXISTING_AGENT).bind(owner).bind(key).fetch_one(p).await?);
+                Ok(Inserted::Existing(Box::new(row.into_agent()?)))
+            }
+        }
+    }
+
+    /// The agent its owner made with this idempotency key.
+    pub async fn find_agent_by_key(&self, owner: &str, key: &str) -> Result<Option<Agent>, StoreError> {
+        let row: Option<AgentRow> = on!(read & self.db, |p| {
+            sqlx::query_as(EXISTING_AGENT).bind(text(owner)).bind(text(key)).fetch_optional(p).await?
+        });
+        row.map(AgentRow::into_agent).transpose()
+    }
+
+    /// US dollars of the runs that were begun today (UTC): those of the key, or all.
+    pub async fn usd_today(&self, key: Option<KeyId>, now: DateTime<Utc>) -> Result<f64, StoreError> {
+        Ok(on!(read & self.db, |p| sqlx::query_scalar(SUM_USD)
+            .bind(key.map(KeyId::uuid))
+            .bind(micros(midnight(now)))
+            .fetch_one(p)
+            .await?))
+    }
+
+    /// The messages that wait for the agent, in the order they will get their turns, at most `limit`.
+    pub async fn list_waiting_messages(&self, agent: AgentId, limit: u32) -> Result<Vec<Task>, StoreError> {
+        const SQL: &str = "SELECT * FROM task WHERE agent_id = $1 AND status = 'created' AND NOT cancel_requested \
+                           ORDER BY priority, id LIMIT $2";
+        super::tasks::all(on!(read & self.db, |p| {
+            sqlx::query_as(SQL).bind(agent.uuid()).bind(i64::from(limit)).fetch_all(p).await?
+        }))
+    }
+
+    /// The oldest message that is meant for the agent's running turn and waits.
+    pub async fn next_steering_message(&self, agent: AgentId) -> Result<Option<Task>, StoreError> {
+        const SQL: &str = "SELECT * FROM task WHERE agent_id = $1 AND status = 'created' AND NOT cancel_requested \
+                           AND mode = 'steer' ORDER BY id LIMIT 1";
+        super::tasks::one(on!(read & self.db, |p| sqlx::query_as(SQL).bind(agent.uuid()).fetch_optional(p).await?))
+    }
+
+    /// The task the agent works on, if any.
+    pub async fn running_task_of(&self, agent: AgentId) -> Result<Option<Task>, StoreError> {
+        const SQL: &str = "SELECT t.* FROM task t JOIN run r ON r.id = t.run_id WHERE t.agent_id = $1 \
+                           AND t.status IN ('assigned', 'in_progress', 'review', 'revision') AND r.task_id = t.id \
+                           ORDER BY t.id LIMIT 1";
+        super::tasks::one(on!(read & self.db, |p| sqlx::query_as(SQL).bind(agent.uuid()).fetch_optional(p).await?))
+    }
+
+    /// How many tasks wait for the agent.
+    pub async fn count_waiting_messages(&self, agent: AgentId) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT count(*) FROM task WHERE agent_id = $1 AND status = 'created' AND NOT cancel_requested";
+        Ok(on!(read & self.db, |p| sqlx::query_scalar(SQL).bind(agent.uuid()).fetch_one(p).await?))
+    }
+
+    /// Removes the tie between a task that waits again and the run it was to join.
+    pub async fn release_task(&self, id: TaskId, at: DateTime<Utc>) -> Result<(), StoreError> {
+        on!(write & self.db, |p| sqlx::query(super::append::RELEASE_TASK)
+            .bind(id.uuid())
+            .bind(micros(at))
+            .execute(p)
+            .await
+            .map(drop)?);
+        Ok(())
+    }
+}
