@@ -108,4 +108,4 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::api) mod tests;

@@ -78,7 +78,8 @@ async fn answers_are_what_the_document_says() {
         let suffix = if template == "/tasks/{id}" { "?after=0" } else { "" };
         let answer = api.call("GET", &format!("{}{suffix}", template.replace("{id}", id)), &key, "").await;
         assert_eq!(answer.status, 200, "{template}: {}", answer.text);
-        let mut schema = document["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]["schema"].clone();
+        let schema = &document["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let mut schema = super::openapi::tests::resolved(&document, schema).clone();
         schema["additionalProperties"] = false.into();
         if let Err(error) = jsonschema::validate(&schema, &answer.json()) {
             panic!("{template}: {error} at {}: {}", error.instance_path(), answer.text);
@@ -223,7 +224,7 @@ async fn public_pages_need_no_key() {
         "{}",
         not_ready.text
     );
-    let status = RunnerStatus { running: true, cli_version: Some("2.1.0 (Claude Code)".into()), cli_problem: None };
+    let status = RunnerStatus { running: true, cli_version: Some("2.1.0 (Claude Code)".into()), cli_problem: None, pause: None };
     api.test.bus.set_runner_status(status);
     assert_eq!(get("/ready").await.status, 200);
     assert_eq!(get("/openapi.json").await.json()["info"]["title"], "mas-gateway");

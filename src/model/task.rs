@@ -37,8 +37,7 @@ impl TaskStatus {
         match self {
             // Back to `created`: the runner died before an agent existed.
             Self::Created => &[Self::Assigned, Self::Failed, Self::Cancelled],
-            // To `complete`: a message that joined a running turn has no turn of its own.
-            Self::Assigned => &[Self::InProgress, Self::Created, Self::Complete, Self::Failed, Self::Cancelled],
+            Self::Assigned => &[Self::InProgress, Self::Created, Self::Failed, Self::Cancelled],
             Self::InProgress | Self::Revision => &[Self::Review, Self::Complete, Self::Failed, Self::Cancelled],
             Self::Review => &[Self::Revision, Self::Complete, Self::Failed, Self::Cancelled],
             Self::Complete | Self::Failed | Self::Cancelled => &[],

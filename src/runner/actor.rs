@@ -30,6 +30,17 @@ use tokio::sync::OwnedSemaphorePermit;
 /// How much of the CLI's stderr goes into a failure.
 const STDERR_BYTES: usize = 2_000;
 
+/// What an actor does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// Starts the process, once it may.
+    Start,
+    /// Supervises the process.
+    Supervise,
+    /// Lets go.
+    Done,
+}
+
 pub(super) struct Actor {
     pub(super) runner: Arc<Runner>,
     pub(super) agent: Agent,
@@ -84,8 +95,23 @@ impl Actor {
         }
     }
 
+    /// Goes through the life of the process, and of those that take over from it.
+    pub(super) async fn run(mut self, mut flow: Flow) {
+        loop {
+            flow = match flow {
+                Flow::Start => Box::pin(self.start()).await,
+                Flow::Supervise => Box::pin(self.supervise()).await,
+                Flow::Done => break,
+            };
+        }
+        // The place is free, and perhaps messages came meanwhile.
+        let bus = self.runner.bus.clone();
+        drop(self);
+        bus.notify(Topic::Dispatch);
+    }
+
     /// The actor's loop: until the process has ended and that is stored, or the gateway lets go.
-    async fn supervise(mut self) {
+    async fn supervise(&mut self) -> Flow {
         let mut tail = match self.open_tail().await {
             Ok(tail) => tail,
             Err(error) => {
@@ -100,7 +126,7 @@ impl Actor {
         let stop = self.runner.stop.clone();
         loop {
             if self.look && !self.take_orders().await {
-                return;
+                return Flow::Done;
             }
             if self.machine.phase != Phase::Idle {
                 self.rest = None;
@@ -111,19 +137,19 @@ impl Actor {
                 // Orders before output, so that a flood cannot delay a stop.
                 biased;
                 () = stop.cancelled(), if !shutting_down => match self.runner.settings.runner.on_shutdown {
-                    OnShutdown::Detach => return,
+                    OnShutdown::Detach => return Flow::Done,
                     OnShutdown::Stop => {
                         shutting_down = true;
-                        if !self.step(Input::Shutdown).await { return }
+                        if !self.step(Input::Shutdown).await { return Flow::Done }
                     }
                 },
                 () = control.changed() => self.look = true,
                 _ = gate.changed(), if self.machine.phase == Phase::Idle => self.look = true,
                 () = until(self.runner.gate.opens_at()), if self.machine.phase == Phase::Idle => self.look = true,
-                () = wanted(self.rest.as_ref()) => if !self.step(Input::Park).await { return },
-                () = until(self.machine.wakes_at()) => if !self.step(Input::Time).await { return },
+                () = wanted(self.rest.as_ref()) => if !self.step(Input::Park).await { return Flow::Done },
+                () = until(self.machine.wakes_at()) => if !self.step(Input::Time).await { return Flow::Done },
                 batch = tail.next() => match batch {
-                    Ok(TailBatch::Lines { lines, ends, .. }) => if !self.lines(&lines, &ends).await { return },
+                    Ok(TailBatch::Lines { lines, ends, .. }) => if !self.lines(&lines, &ends).await { return Flow::Done },
                     Ok(TailBatch::End { partial_tail, exit }) => return self.finish(&exit, partial_tail.as_deref()).await,
                     Ok(TailBatch::Vanished { partial_tail }) => return self.finish_vanished(partial_tail.as_deref()).await,
                     Err(error) => {
@@ -234,14 +260,14 @@ impl Actor {
         }
     }
 
-    async fn finish(mut self, exit: &ExitRecord, partial_tail: Option<&str>) {
+    async fn finish(&mut self, exit: &ExitRecord, partial_tail: Option<&str>) -> Flow {
         let stderr = self.dir.stderr_tail(STDERR_BYTES);
         let input = Input::Exited { exit, partial_tail, stderr: &stderr };
         let reaction = self.machine.handle(&self.brief, Utc::now(), input);
-        self.conclude(reaction).await;
+        self.conclude(reaction).await
     }
 
-    async fn finish_vanished(mut self, partial_tail: Option<&str>) {
+    async fn finish_vanished(&mut self, partial_tail: Option<&str>) -> Flow {
         match process::kill_leftovers(&self.dir).await {
             Ok(0) => {}
             Ok(killed) => tracing::warn!(agent = %self.agent.id, killed, "ended what a vanished agent had left"),
@@ -251,25 +277,24 @@ impl Actor {
         if let Some(line) = partial_tail.filter(|line| !line.is_empty()) {
             reaction.events.insert(0, EventKind::Raw { line: line.to_owned() });
         }
-        self.conclude(reaction).await;
+        self.conclude(reaction).await
     }
 
     /// Stores the end of the process, and of its turn unless another process takes over.
-    async fn conclude(mut self, mut reaction: Reaction) {
+    async fn conclude(&mut self, mut reaction: Reaction) -> Flow {
         if reaction.turn_over {
             self.measure(&mut reaction).await;
         }
         let offset = self.offset;
-        if self.commit(&reaction, offset, true).await {
-            if reaction.next.is_some() {
-                return Box::pin(self.run_next()).await;
-            }
-            tracing::info!(agent = %self.agent.id, status = ?reaction.agent, "the agent's process has ended");
-            // Its place, and perhaps messages that came meanwhile.
-            let bus = self.runner.bus.clone();
-            drop(self);
-            bus.notify(Topic::Dispatch);
+        if !self.commit(&reaction, offset, true).await {
+            return Flow::Done;
         }
+        self.rest = None;
+        if reaction.next.is_some() && self.pause_before_next().await {
+            return Flow::Start;
+        }
+        tracing::info!(agent = %self.agent.id, status = ?reaction.agent, "the agent's process has ended");
+        Flow::Done
     }
 
     /// Commits and measures what the agent left in its worktree.

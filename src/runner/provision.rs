@@ -2,7 +2,7 @@
 
 use super::{
     Runner,
-    actor::Actor,
+    actor::{Actor, Flow},
     brief::no_agent,
     machine::{Beginning, Machine, Turn},
     preflight::find_cli,
@@ -30,7 +30,7 @@ impl Runner {
     /// Works on a claimed task until its agent's process has ended or the gateway lets go of it.
     pub(super) async fn start_task(self: Arc<Self>, task: Task, place: OwnedSemaphorePermit) {
         let failure = match self.clone().provision_task(&task, place).await {
-            Ok(Some(actor)) => return Box::pin(actor.run_new()).await,
+            Ok(Some(actor)) => return Box::pin(actor.run(Flow::Start)).await,
             Ok(None) => {
                 tracing::info!(task = %task.id, "the task was changed while its agent was being prepared");
                 None
@@ -67,7 +67,7 @@ impl Runner {
         match place.filter(|_| prepared.is_some()) {
             None => self.lay_down(agent.id).await,
             Some(place) => match self.clone().provision(agent, true, None, place).await {
-                Ok(Some(actor)) => Box::pin(actor.run_new()).await,
+                Ok(Some(actor)) => Box::pin(actor.run(Flow::Start)).await,
                 // Terminated meanwhile.
                 Ok(None) => {}
                 Err(failure) => tracing::error!(?failure, "an agent without a turn cannot be provisioned"),

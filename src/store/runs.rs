@@ -111,7 +111,7 @@ impl Store {
                     sqlx::query(INSERT_PROCESS)
                         .bind(process.id.uuid())
                         .bind(process.agent_id.uuid())
-                        .bind(run_id)
+                        .bind(process.run_id.map(RunId::uuid))
                         .bind(process.offset)
                         .bind(state)
                         .bind(micros(process.started_at))

@@ -6,7 +6,7 @@ use crate::{
     store::support::{provision, task},
     support::{TestApp, until},
 };
-use mas_gateway::store::Store;
+use mas_gateway::store::{Quota, Store};
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
@@ -189,7 +189,7 @@ async fn what_the_store_does_not_know_or_has_not_read_to_the_end_stays() {
 
     let store = Store::connect(&app.store_url()).await.expect("opens");
     let task = task("ann");
-    store.insert_task(&task).await.expect("stored");
+    store.insert_task(&task, &Quota::default()).await.expect("stored");
     let made = provision(&task);
     assert!(store.provision(&made).await.expect("stored"));
     store.close().await;
@@ -223,7 +223,7 @@ async fn worktrees_that_git_cannot_vouch_for_stay() {
     let mut made = vec![];
     for _ in 0..5 {
         let task = task("ann");
-        store.insert_task(&task).await.expect("stored");
+        store.insert_task(&task, &Quota::default()).await.expect("stored");
         let provision = provision(&task);
         assert!(store.provision(&provision).await.expect("stored"));
         let id = provision.agent.id.to_string();

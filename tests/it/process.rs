@@ -406,8 +406,9 @@ async fn a_tail_resumes_at_any_batch_with_nothing_doubled_or_lost() {
         tokio::select! { biased; _ = tail.next() => {}, () = std::future::ready(()) => {} }
         let mut tail = case.tail(offset).await;
         match soon(tail.next()).await.expect("reads") {
-            TailBatch::Lines { lines, offset: after } => {
+            TailBatch::Lines { lines, offset: after, ends } => {
                 assert!(lines.len() <= 500 && after > offset);
+                assert_eq!((ends.len(), ends.last()), (lines.len(), Some(&after)));
                 all.extend(lines);
                 offset = after;
             }

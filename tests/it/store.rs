@@ -12,17 +12,27 @@ use mas_gateway::{
         id::{AgentId, KeyId, TaskId},
         key::{ApiKey, Scope},
         run::{Failure, FailureCode},
+        quota::KeyLimits,
         task::{Priority, Task, TaskStatus},
     },
     store::{AgentFilter, Inserted, TaskChange, TaskFilter},
 };
 use std::collections::HashSet;
-use support::{provision, task, test_store};
+use support::{claim, insert, provision, run_of, task, test_store};
 
-const ALL: TaskFilter<'_> = TaskFilter { owner: None, status: None, agent_type: None, project: None, before: None, limit: 100 };
+const ALL: TaskFilter<'_> = TaskFilter {
+    owner: None,
+    status: None,
+    agent: None,
+    dead_letter: None,
+    agent_type: None,
+    project: None,
+    before: None,
+    limit: 100,
+};
 
 fn change(status: TaskStatus) -> TaskChange {
-    TaskChange { status, failure: None, at: Utc::now().trunc_subsecs(6) }
+    TaskChange { status, failure: None, dead_letter: false, at: Utc::now().trunc_subsecs(6) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -33,7 +43,7 @@ async fn one_idempotency_key_makes_one_task_under_concurrency() {
             let store = store.clone();
             tokio::spawn(async move {
                 let task = Task { idempotency_key: Some("same".into()), ..task("ann") };
-                (task.id, store.insert_task(&task).await.expect("inserted"))
+                (task.id, insert(&store, &task).await)
             })
         })
         .collect();
@@ -42,15 +52,16 @@ async fn one_idempotency_key_makes_one_task_under_concurrency() {
         match insert.await.expect("no panic") {
             (id, Inserted::New) => new.push(id),
             (_, Inserted::Existing(task)) => _ = existing.insert(task.id),
+            (_, other) => panic!("{other:?}"),
         }
     }
     assert_eq!(new.len(), 1);
     assert_eq!(existing, HashSet::from([new[0]]));
     assert_eq!(store.list_tasks(&ALL).await.expect("listed").len(), 1);
     let other = Task { idempotency_key: Some("same".into()), ..task("bob") };
-    assert_eq!(store.insert_task(&other).await.expect("inserted"), Inserted::New, "keys belong to their owner");
+    assert_eq!(insert(&store, &other).await, Inserted::New, "keys belong to their owner");
     for _ in 0..2 {
-        assert_eq!(store.insert_task(&task("ann")).await.expect("inserted"), Inserted::New, "no key, no conflict");
+        assert_eq!(insert(&store, &task("ann")).await, Inserted::New, "no key, no conflict");
     }
     store.end().await;
 }
@@ -69,13 +80,13 @@ async fn a_task_comes_back_as_it_was() {
         cancel_requested: true,
         ..task("ann")
     };
-    store.insert_task(&full).await.expect("inserted");
+    insert(&store, &full).await;
     assert_eq!(store.get_task(full.id, None).await.expect("read"), Some(full.clone()));
     assert_eq!(store.get_task(full.id, Some("ann")).await.expect("read").map(|task| task.id), Some(full.id));
     assert_eq!(store.get_task(full.id, Some("bob")).await.expect("read"), None, "somebody else's");
     assert_eq!(store.get_task(TaskId::generate(), None).await.expect("read"), None);
     let nul = Task { title: "a\0b".into(), ..task("ann") };
-    store.insert_task(&nul).await.expect("inserted");
+    insert(&store, &nul).await;
     assert_eq!(store.get_task(nul.id, None).await.expect("read").expect("there").title, "a\u{fffd}b");
     store.end().await;
 }
@@ -84,14 +95,14 @@ async fn a_task_comes_back_as_it_was() {
 async fn each_task_is_claimed_once() {
     let store = test_store().await;
     for _ in 0..200 {
-        store.insert_task(&task("ann")).await.expect("inserted");
+        insert(&store, &task("ann")).await;
     }
     let claimers: Vec<_> = (0..8)
         .map(|_| {
             let store = store.clone();
             tokio::spawn(async move {
                 let mut claimed = Vec::new();
-                while let Some(task) = store.claim_task(Utc::now()).await.expect("claimed") {
+                while let Some(task) = claim(&store).await {
                     assert_eq!((task.status, task.generation), (TaskStatus::Assigned, 1));
                     claimed.push(task.id);
                 }
@@ -106,7 +117,7 @@ async fn each_task_is_claimed_once() {
     assert_eq!(claimed.len(), 200);
     assert_eq!(claimed.into_iter().collect::<HashSet<_>>().len(), 200);
     let status = Some(TaskStatus::Assigned);
-    let assigned = TaskFilter { owner: None, status, agent_type: None, project: None, before: None, limit: 1000 };
+    let assigned = TaskFilter { status, limit: 1000, ..ALL };
     assert_eq!(store.list_tasks(&assigned).await.expect("listed").len(), 200);
     store.end().await;
 }
@@ -117,14 +128,14 @@ async fn urgent_tasks_are_claimed_first_then_older_ones_and_never_cancelled_ones
     let mut tasks = Vec::new();
     for priority in [Priority::Low, Priority::Normal, Priority::Normal, Priority::High, Priority::Critical, Priority::Critical] {
         let task = Task { priority, ..task("ann") };
-        store.insert_task(&task).await.expect("inserted");
+        insert(&store, &task).await;
         tasks.push(task.id);
     }
     let cancelled = store.request_cancel(tasks[4], Utc::now()).await.expect("marked").expect("there");
     assert!(cancelled.cancel_requested && cancelled.status == TaskStatus::Created && cancelled.generation == 0);
     store.edit_task(tasks[0], None, Some(Priority::Critical), Utc::now()).await.expect("edited").expect("there");
     let mut order = Vec::new();
-    while let Some(task) = store.claim_task(Utc::now()).await.expect("claimed") {
+    while let Some(task) = claim(&store).await {
         order.push(task.id);
     }
     assert_eq!(order, [tasks[0], tasks[5], tasks[3], tasks[1], tasks[2]]);
@@ -137,8 +148,8 @@ async fn urgent_tasks_are_claimed_first_then_older_ones_and_never_cancelled_ones
 async fn a_late_or_illegal_change_touches_nothing() {
     let store = test_store().await;
     let made = task("ann");
-    store.insert_task(&made).await.expect("inserted");
-    let claimed = store.claim_task(Utc::now()).await.expect("claimed").expect("there");
+    insert(&store, &made).await;
+    let claimed = claim(&store).await.expect("there");
     assert_eq!(store.change_task(made.id, 0, &change(TaskStatus::Cancelled)).await.expect("tried"), None, "stale");
     assert_eq!(store.change_task(made.id, 1, &change(TaskStatus::Complete)).await.expect("tried"), None, "illegal");
     assert_eq!(store.get_task(made.id, None).await.expect("read"), Some(claimed));
@@ -169,10 +180,10 @@ async fn lists_are_filtered_newest_first_and_paged() {
             project: if n < 3 { "shop" } else { "site" }.into(),
             ..task(if n == 5 { "bob" } else { "ann" })
         };
-        store.insert_task(&made).await.expect("inserted");
+        insert(&store, &made).await;
         ids.push(made.id);
     }
-    store.claim_task(Utc::now()).await.expect("claimed");
+    claim(&store).await;
     for (filter, expected) in [
         (ALL, vec![5, 4, 3, 2, 1, 0]),
         (TaskFilter { owner: Some("ann"), ..ALL }, vec![4, 3, 2, 1, 0]),
@@ -191,15 +202,15 @@ async fn lists_are_filtered_newest_first_and_paged() {
 #[tokio::test]
 async fn agents_runs_and_processes_are_made_together_or_not_at_all() {
     let store = test_store().await;
-    store.insert_task(&task("ann")).await.expect("inserted");
-    let claimed = store.claim_task(Utc::now()).await.expect("claimed").expect("there");
+    insert(&store, &task("ann")).await;
+    let claimed = claim(&store).await.expect("there");
     let mut p = provision(&claimed);
-    p.task_generation = 0;
+    p.task = Some((claimed.id, 0));
     assert!(!store.provision(&p).await.expect("tried"), "stale");
     assert_eq!(store.get_agent(p.agent.id, None).await.expect("read"), None);
-    p.task_generation = claimed.generation;
+    p.task = Some((claimed.id, claimed.generation));
     let good = p.process.clone();
-    p.process.run_id = mas_gateway::model::id::RunId::generate();
+    p.process.run_id = Some(mas_gateway::model::id::RunId::generate());
     store.provision(&p).await.expect_err("a process of no run");
     assert_eq!(store.get_agent(p.agent.id, None).await.expect("read"), None, "rolled back");
     assert_eq!(store.get_task(claimed.id, None).await.expect("read").expect("there").run_id, None);
@@ -207,15 +218,15 @@ async fn agents_runs_and_processes_are_made_together_or_not_at_all() {
     assert!(store.provision(&p).await.expect("provisioned"));
 
     let tied = store.get_task(claimed.id, None).await.expect("read").expect("there");
-    assert_eq!((tied.agent_id, tied.run_id, tied.generation), (Some(p.agent.id), Some(p.run.id), claimed.generation));
+    assert_eq!((tied.agent_id, tied.run_id, tied.generation), (Some(p.agent.id), Some(run_of(&p).id), claimed.generation));
     assert_eq!(store.get_agent(p.agent.id, Some("ann")).await.expect("read"), Some(p.agent.clone()));
     assert_eq!(store.get_agent(p.agent.id, Some("bob")).await.expect("read"), None);
-    assert_eq!(store.get_run(p.run.id).await.expect("read"), Some(p.run.clone()));
-    assert_eq!(store.latest_run_of_agent(p.agent.id).await.expect("read"), Some(p.run.clone()));
+    assert_eq!(store.get_run(run_of(&p).id).await.expect("read"), p.run.clone());
+    assert_eq!(store.latest_run_of_agent(p.agent.id).await.expect("read"), p.run.clone());
     assert_eq!(store.list_open_processes().await.expect("listed"), [p.process.clone()]);
     assert_eq!(store.list_unprovisioned_tasks().await.expect("listed"), []);
 
-    let all = AgentFilter { owner: None, status: None, before: None, limit: 9 };
+    let all = AgentFilter { owner: None, status: None, agent_type: None, before: None, limit: 9 };
     for (filter, found) in [
         (all, true),
         (AgentFilter { owner: Some("ann"), status: Some(p.agent.status), ..all }, true),
@@ -236,6 +247,7 @@ async fn keys_are_found_by_hash_and_end_when_revoked() {
         user: "ann".into(),
         name: "laptop".into(),
         scopes: vec![Scope::Operate, Scope::Read],
+        limits: KeyLimits { max_agents: Some(3), usd_per_day: Some(0.5), ..KeyLimits::default() },
         created_at: now,
         expires_at: Some(now),
         revoked_at: None,

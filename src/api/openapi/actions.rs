@@ -2,7 +2,7 @@
 //!
 //! Its limits (`developers.openai.com/api/docs/actions/production` and reports of users): version 3.1.0, one https
 //! server, one security scheme, at most 30 operations, descriptions of at most 300 characters, no header parameters,
-//! no `oneOf`, `anyOf` or null types, every object with `properties`.
+//! no `oneOf`, `anyOf` or null types, every object with `properties`. References only from a response to its schema.
 
 use serde_json::{Map, Value, json};
 
@@ -14,11 +14,11 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 pub fn openapi_actions(public_url: &str) -> Value {
     // The document is made of plain data; serialising it cannot fail.
     let full = serde_json::to_value(super::openapi()).unwrap_or_default();
-    let mut paths = Map::new();
+    let (mut paths, mut schemas) = (Map::new(), Map::new());
     for (path, item) in full["paths"].as_object().into_iter().flatten() {
         let operations = item.as_object().into_iter().flatten().filter(|(method, _)| METHODS.contains(&method.as_str()));
         let reduced: Map<String, Value> =
-            operations.map(|(method, operation)| (method.clone(), reduce_operation(operation, &full))).collect();
+            operations.map(|(method, operation)| (method.clone(), reduce_operation(operation, &full, &mut schemas))).collect();
         paths.insert(path.clone(), reduced.into());
     }
     json!({
@@ -27,12 +27,11 @@ pub fn openapi_actions(public_url: &str) -> Value {
         "servers": [{ "url": public_url.trim_end_matches('/') }],
         "security": [{ super::SCHEME: [] }],
         "paths": paths,
-        // The importer wants `schemas` to be there even though everything is inlined.
-        "components": { "schemas": {}, "securitySchemes": full["components"]["securitySchemes"] },
+        "components": { "schemas": schemas, "securitySchemes": full["components"]["securitySchemes"] },
     })
 }
 
-fn reduce_operation(operation: &Value, full: &Value) -> Value {
+fn reduce_operation(operation: &Value, full: &Value, schemas: &mut Map<String, Value>) -> Value {
     let mut reduced = Map::new();
     for key in ["operationId", "summary", "description", "x-openai-isConsequential"] {
         if let Some(value) = operation.get(key) {
@@ -63,7 +62,7 @@ fn reduce_operation(operation: &Value, full: &Value) -> Value {
             let mut short = json!({ "description": response["description"] });
             // Errors explain themselves; only what the model works with is spelt out.
             if status.starts_with('2') {
-                short["content"] = json_content(&response["content"], full);
+                short["content"] = answer_content(&response["content"], full, schemas);
             }
             (status.clone(), short)
         })
@@ -79,6 +78,17 @@ fn json_content(content: &Value, full: &Value) -> Value {
         reduced["example"] = example.clone();
     }
     json!({ "application/json": reduced })
+}
+
+/// Like [`json_content`], with the schema in one place for all operations that answer with it.
+fn answer_content(content: &Value, full: &Value, schemas: &mut Map<String, Value>) -> Value {
+    let mut reduced = json_content(content, full);
+    let reference = content["application/json"]["schema"]["$ref"].as_str();
+    if let Some(name) = reference.and_then(|reference| reference.strip_prefix("#/components/schemas/")) {
+        let schema = std::mem::replace(&mut reduced["application/json"]["schema"], json!({ "$ref": reference }));
+        schemas.insert(name.to_owned(), schema);
+    }
+    reduced
 }
 
 /// The schema without references, alternatives, nulls and untyped places.

@@ -29,7 +29,7 @@ async fn the_same_key_and_request_give_the_same_task() {
     assert!(first.is_new && !again.is_new);
     assert_eq!(first.task.id, again.task.id);
     let other = test.app.create_task(&ann(), CreateTask { description: "b".into(), ..request.clone() }).await;
-    assert_eq!(other, Err(AppError::IdempotencyConflict { task: first.task.id }));
+    assert_eq!(other, Err(AppError::IdempotencyConflict { first: first.task.id.to_string() }));
     let bob = test.app.create_task(&principal("bob", &[Scope::Operate]), request).await.expect("created");
     assert!(bob.is_new, "keys of different users have nothing to do with each other");
 }

@@ -1,6 +1,6 @@
 //! How an actor comes to its process: by starting one, or by finding one that an earlier server started.
 
-use super::{Actor, until};
+use super::{Actor, Flow, until};
 use crate::{
     adapter::{LaunchRequest, Outgoing, Session, claude_code},
     bus::Topic,
@@ -19,19 +19,21 @@ use std::{path::PathBuf, time::Duration};
 const SYSTEM_PROMPT: &str = "system-prompt";
 /// How long a shim may take from its start to its lock. Milliseconds in practice.
 const SETTLE: TimeDelta = TimeDelta::seconds(3);
+/// Between two looks at a directory nothing tells news of.
+const LOOK_AGAIN: TimeDelta = TimeDelta::milliseconds(100);
 /// Between SIGINT and the end of everything when the shim stops an agent.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
 impl Actor {
-    /// Starts the process, once it may, and supervises it.
-    pub(in crate::runner) async fn run_new(mut self) {
+    /// Starts the process, once it may.
+    pub(super) async fn start(&mut self) -> Flow {
         match self.wait_for_start().await {
             Go::Start => {}
             Go::CalledOff => {
                 let reaction = self.machine.abandon(&self.brief);
                 return self.conclude(reaction).await;
             }
-            Go::Stop => return,
+            Go::Stop => return Flow::Done,
         }
         self.machine.start_clock(&self.brief, Utc::now());
         match self.launch().await {
@@ -39,7 +41,7 @@ impl Actor {
             Err(NotStarted::Refused(exit)) => self.finish(&exit, None).await,
             Err(NotStarted::ShimLost(problem)) => {
                 tracing::warn!(problem, agent = %self.agent.id, "the agent's shim died at its start");
-                self.finish_vanished(None).await;
+                self.finish_vanished(None).await
             }
         }
     }
@@ -99,14 +101,15 @@ impl Actor {
         self.machine.reread(Utc::now());
         let was_launched = self.machine.is_launched;
         tracing::info!(agent = %self.agent.id, ?liveness, was_launched, "found an agent of an earlier start");
-        match liveness {
+        let flow = match liveness {
             // The server died before it started the process, or while it was about to.
             Liveness::NotStarted | Liveness::Vanished(None) if !was_launched => self.start_again().await,
             // Started, but the server died before it could say so.
             Liveness::Running(started) if !was_launched => self.begin_with(started.as_ref()).await,
             Liveness::Running(_) => self.reattach().await,
-            Liveness::NotStarted | Liveness::Vanished(_) | Liveness::Exited(_) => Box::pin(self.supervise()).await,
-        }
+            Liveness::NotStarted | Liveness::Vanished(_) | Liveness::Exited(_) => Flow::Supervise,
+        };
+        self.run(flow).await;
     }
 
     /// Ends a process whose stored state cannot be read; the task's policy decides what follows.
@@ -115,46 +118,40 @@ impl Actor {
         if let Err(error) = self.dir.kill_shim() {
             tracing::warn!(%error, agent = %self.agent.id, "the agent's shim cannot be ended");
         }
-        let mut watch = self.runner.watcher.watch(&self.dir);
-        let settled = Utc::now() + SETTLE;
-        while let Ok(Liveness::Running(_)) = self.dir.inspect()
-            && Utc::now() < settled
-        {
-            tokio::select! {
-                () = watch.changed() => {}
-                () = until(Some(Utc::now() + TimeDelta::milliseconds(100))) => {}
-            }
-        }
-        self.finish_vanished(None).await;
+        self.settle(|liveness| !matches!(liveness, Liveness::Running(_))).await;
+        let flow = self.finish_vanished(None).await;
+        self.run(flow).await;
     }
 
     /// Starts a process that was on record but not seen alive, unless its shim was just about to say so.
-    async fn start_again(self) {
-        let mut watch = self.runner.watcher.watch(&self.dir);
-        let settled = Utc::now() + SETTLE;
-        while let Ok(Liveness::NotStarted) = self.dir.inspect()
-            && Utc::now() < settled
-        {
-            tokio::select! {
-                () = watch.changed() => {}
-                () = until(Some(settled)) => {}
-            }
-        }
-        drop(watch);
+    async fn start_again(&mut self) -> Flow {
+        self.settle(|liveness| !matches!(liveness, Liveness::NotStarted)).await;
         match self.dir.inspect() {
             Ok(Liveness::Running(started)) => self.begin_with(started.as_ref()).await,
             Ok(Liveness::NotStarted | Liveness::Vanished(None)) => {
                 if let Err(error) = self.dir.remove() {
                     tracing::error!(%error, agent = %self.agent.id, "an unused process directory cannot be removed");
                 }
-                Box::pin(self.run_new()).await;
+                Flow::Start
             }
-            _ => Box::pin(self.supervise()).await,
+            _ => Flow::Supervise,
+        }
+    }
+
+    /// Gives a process directory a moment to become as wanted.
+    async fn settle(&self, is_settled: impl Fn(&Liveness) -> bool) {
+        let mut watch = self.runner.watcher.watch(&self.dir);
+        let limit = Utc::now() + SETTLE;
+        while Utc::now() < limit && self.dir.inspect().is_ok_and(|liveness| !is_settled(&liveness)) {
+            tokio::select! {
+                () = watch.changed() => {}
+                () = until(Some(Utc::now() + LOOK_AGAIN)) => {}
+            }
         }
     }
 
     /// Greets a freshly started process.
-    async fn begin_with(mut self, started: Option<&Started>) {
+    async fn begin_with(&mut self, started: Option<&Started>) -> Flow {
         let mut reaction = self.machine.handle(&self.brief, Utc::now(), Input::Started);
         let pid = started.map(|started| started.pid);
         let process = EventKind::Process { state: "started".into(), pid, code: None, signal: None, reason: None };
@@ -163,26 +160,24 @@ impl Actor {
             reaction.events.insert(0, EventKind::status("assigned"));
         }
         let offset = self.offset;
-        if self.store_and_act(reaction, offset).await {
-            Box::pin(self.supervise()).await;
-        }
+        if self.store_and_act(reaction, offset).await { Flow::Supervise } else { Flow::Done }
     }
 
     /// Sends again what the stored state intended and the shim never saw.
-    async fn reattach(mut self) {
+    async fn reattach(&mut self) -> Flow {
         let process = EventKind::Process { state: "reattached".into(), pid: None, code: None, signal: None, reason: None };
         let mut reaction = Reaction { events: vec![process], ..Reaction::default() };
         reaction.effects.extend(self.machine.pending_effect());
         let offset = self.offset;
         if !self.commit(&reaction, offset, false).await {
-            return;
+            return Flow::Done;
         }
         match self.unsent().await {
             Ok(unsent) => reaction.send = unsent,
             Err(error) => tracing::warn!(%error, agent = %self.agent.id, "the agent's input cannot be checked"),
         }
         self.act(reaction).await;
-        Box::pin(self.supervise()).await;
+        Flow::Supervise
     }
 
     async fn unsent(&mut self) -> std::io::Result<Vec<Outgoing>> {

@@ -59,21 +59,21 @@ impl Actor {
         }
     }
 
-    /// Starts the process that takes over: when the provider is ready again, or after a pause that grows with each.
-    pub(super) async fn run_next(self) {
-        if self.machine.not_before.is_none() {
-            let recoveries = self.machine.turn.as_ref().map_or(1, |turn| turn.recoveries);
-            let pause = FIRST_PAUSE * 2_u32.saturating_pow(recoveries.saturating_sub(1)).min(64);
-            tracing::warn!(agent = %self.agent.id, ?pause, "the agent's process was lost; another takes over");
-            let mut control = self.runner.bus.subscribe(Topic::Control(self.agent.id));
-            let due = Utc::now() + pause;
-            tokio::select! {
-                () = self.runner.stop.cancelled() => return,
-                // A cancel; it is looked at before the start.
-                () = control.changed() => {}
-                () = until(Some(due)) => {}
-            }
+    /// Waits before the process that takes over is started, longer each time. `false`: the gateway stops.
+    pub(super) async fn pause_before_next(&mut self) -> bool {
+        if self.machine.not_before.is_some() {
+            return true;
         }
-        Box::pin(self.run_new()).await;
+        let recoveries = self.machine.turn.as_ref().map_or(1, |turn| turn.recoveries);
+        let pause = FIRST_PAUSE * 2_u32.saturating_pow(recoveries.saturating_sub(1)).min(64);
+        tracing::warn!(agent = %self.agent.id, ?pause, "the agent's process was lost; another takes over");
+        let mut control = self.runner.bus.subscribe(Topic::Control(self.agent.id));
+        tokio::select! {
+            () = self.runner.stop.cancelled() => return false,
+            // A cancel; it is looked at before the start.
+            () = control.changed() => {}
+            () = until(Some(Utc::now() + pause)) => {}
+        }
+        true
     }
 }

@@ -2,10 +2,16 @@
 
 use super::*;
 use crate::{
-    model::{agent::AgentType, task::OnLost},
+    model::{
+        agent::AgentStatus,
+        id::{RunId, TaskId},
+        limits::LATEST_OUTPUT_CHARS,
+        quota::{Cap, CapUnit, LimitReached, SetBy},
+        task::{OnLost, TaskStatus},
+    },
     process::{ExitReason, ExitRecord},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const READY: &str = r#"{"type":"control_response","response":{"subtype":"success","request_id":"i","response":{"account":{"apiKeySource":"ANTHROPIC_API_KEY"}}}}"#;
 const LOGGED_OUT: &str = r#"{"type":"control_response","response":{"subtype":"success","request_id":"i","response":{"account":{"tokenSource":"none","apiProvider":"firstParty"}}}}"#;
@@ -23,26 +29,41 @@ struct Stage {
 impl Stage {
     fn new(output_schema: Option<Value>) -> Self {
         let now = DateTime::from_timestamp(1_800_000_000, 0).expect("valid");
-        let brief = Brief {
-            backend: Backend::ClaudeCode,
-            agent_type: AgentType::Coder,
-            project: "shop".into(),
+        let order = Order {
+            task_id: TaskId::generate(),
+            run_id: RunId::generate(),
             prompt: "build it".into(),
             output_schema,
             on_lost: OnLost::Fail,
-            max_recoveries: 2,
+            timeout: TimeDelta::seconds(100),
+            timeout_set_by: SetBy::Task,
             watch: WatchLimits {
                 first_event: TimeDelta::seconds(20),
                 stall: TimeDelta::seconds(30),
+                stall_set_by: SetBy::Gateway,
                 retries: 2,
                 garbage_lines: 3,
             },
-            timeout: TimeDelta::seconds(100),
+            output_bytes: None,
+            caps: vec![],
+        };
+        let brief = Brief {
+            backend: Backend::ClaudeCode,
+            role: "a coder".into(),
+            project: "shop".into(),
+            keep: false,
+            max_recoveries: 2,
+            max_retries: 2,
+            retry_delay: TimeDelta::seconds(8),
+            park_after: TimeDelta::seconds(300),
             ready_timeout: TimeDelta::seconds(10),
             interrupt_timeout: TimeDelta::seconds(2),
             exit_timeout: TimeDelta::seconds(5),
+            order: Some(order),
         };
-        let mut stage = Self { machine: Machine::new(now, brief.ready_timeout, 1), brief, now };
+        let mut machine = Machine::new(now, brief.ready_timeout, Beginning::New);
+        machine.turn = brief.order.as_ref().map(|order| Turn::new(order.task_id, order.run_id, true));
+        let mut stage = Self { machine, brief, now };
         stage.input(Input::Started);
         stage
     }
@@ -66,8 +87,12 @@ impl Stage {
         self.input(Input::Exited { exit: &exit, partial_tail: None, stderr: "it said why" })
     }
 
+    fn turn(&self) -> &Turn {
+        self.machine.turn.as_ref().expect("a turn")
+    }
+
     fn failure(&self) -> (FailureCode, &str) {
-        match &self.machine.verdict {
+        match &self.turn().verdict {
             Some(Verdict::Failed(failure)) => (failure.code, &failure.detail),
             other => panic!("not failed: {other:?}"),
         }
@@ -84,8 +109,8 @@ fn a_task_runs_from_handshake_to_exit() {
     assert_eq!((end.effects, end.task), (vec![Effect::CloseInput], None), "complete only once the process is gone");
     let exit = stage.exit(ExitReason::Exited, Some(0));
     assert_eq!((exit.task, exit.agent), (Some(TaskStatus::Complete), Some(AgentStatus::Parked)));
-    assert_eq!(stage.machine.outcome.result.as_deref(), Some("done"));
-    assert_eq!(stage.machine.outcome.cost_usd, Some(0.1));
+    assert_eq!(stage.turn().outcome.result.as_deref(), Some("done"));
+    assert_eq!(stage.turn().outcome.cost_usd, Some(0.1));
 }
 
 #[test]
@@ -136,7 +161,7 @@ fn cancelling_interrupts_then_stops_then_kills() {
     assert_eq!(stage.wait().effects, [Effect::KillShim], "the shim hangs");
     let exit = stage.exit(ExitReason::Stopped, None);
     assert_eq!((exit.task, exit.agent), (Some(TaskStatus::Cancelled), Some(AgentStatus::Terminated)));
-    assert_eq!(stage.machine.outcome.result.as_deref(), Some("half done"), "the partial result is kept");
+    assert_eq!(stage.turn().outcome.result.as_deref(), Some("half done"), "the partial result is kept");
 }
 
 #[test]
@@ -174,7 +199,7 @@ fn silence_is_noticed_and_told_apart() {
     assert_eq!(stage.failure().0, FailureCode::Stalled);
     stage.line(INTERRUPTED);
     stage.exit(ExitReason::Exited, Some(1));
-    assert_eq!(stage.machine.outcome.result.as_deref(), Some("half done"));
+    assert_eq!(stage.turn().outcome.result.as_deref(), Some("half done"));
 }
 
 #[test]
@@ -213,7 +238,7 @@ fn time_is_up_keeps_the_partial_result_and_names_the_setting() {
     stage.exit(ExitReason::Exited, Some(1));
     assert_eq!(stage.failure().0, FailureCode::Timeout);
     assert!(stage.failure().1.contains("timeout_seconds"));
-    assert_eq!(stage.machine.outcome.result.as_deref(), Some("half done"));
+    assert_eq!(stage.turn().outcome.result.as_deref(), Some("half done"));
 }
 
 #[test]
@@ -281,7 +306,7 @@ fn structured_answers_are_validated_here_too() {
         stage.line(READY);
         stage.line(&result(output.clone()));
         stage.exit(ExitReason::Exited, Some(0));
-        assert_eq!(stage.machine.verdict == Some(Verdict::Complete), valid, "{output}");
+        assert_eq!(stage.turn().verdict == Some(Verdict::Complete), valid, "{output}");
         if !valid {
             assert_eq!(stage.failure().0, FailureCode::InvalidStructuredOutput);
         }
@@ -296,7 +321,7 @@ fn shutting_down_after_the_result_keeps_the_result() {
     stage.line(RESULT);
     assert_eq!(stage.input(Input::Shutdown).effects, [Effect::Kill]);
     assert_eq!(stage.exit(ExitReason::Killed, None).task, Some(TaskStatus::Complete));
-    assert_eq!(stage.machine.outcome.result.as_deref(), Some("done"));
+    assert_eq!(stage.turn().outcome.result.as_deref(), Some("done"));
 }
 
 #[test]
@@ -306,7 +331,7 @@ fn a_crash_during_a_cancel_keeps_the_partial_result() {
     stage.line(MESSAGE);
     stage.input(Input::Cancel);
     stage.exit(ExitReason::Exited, None);
-    assert_eq!(stage.machine.outcome.result.as_deref(), Some("half done"));
+    assert_eq!(stage.turn().outcome.result.as_deref(), Some("half done"));
 }
 
 #[test]
@@ -326,5 +351,5 @@ fn latest_output_is_bounded() {
     let delta =
         json!({"type": "stream_event", "event": {"type": "content_block_delta", "delta": {"type": "text_delta", "text": long}}});
     stage.line(&delta.to_string());
-    assert_eq!(stage.machine.latest_output.chars().count(), LATEST_OUTPUT_CHARS);
+    assert_eq!(stage.turn().latest_output.chars().count(), LATEST_OUTPUT_CHARS);
 }

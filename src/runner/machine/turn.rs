@@ -260,10 +260,12 @@ impl Machine {
             return;
         }
         let (Some(turn), Some(order)) = (&mut self.turn, &brief.order) else { return };
-        turn.outcome.usage = end.usage;
-        turn.spend(end.cost_usd, end.tokens);
-        turn.outcome.duration_ms = end.duration_ms;
-        turn.outcome.model.clone_from(&self.session.model);
+        if matches!(self.phase, Phase::Working | Phase::Interrupting) {
+            turn.outcome.usage = end.usage;
+            turn.spend(end.cost_usd, end.tokens);
+            turn.outcome.duration_ms = end.duration_ms;
+            turn.outcome.model.clone_from(&self.session.model);
+        }
         let verdict = match (self.phase, turn.verdict.take()) {
             // A stop was asked for; what there is so far becomes the partial result.
             (Phase::Interrupting, Some(verdict)) => verdict,

@@ -1,6 +1,6 @@
 //! Appending captured events: all or nothing, once, and whatever agents write comes back.
 
-use super::support::{TestStore, provision, task, test_store};
+use super::support::{TestStore, claim, insert, provision, run_of, task, test_store};
 use chrono::{DateTime, SubsecRound, Utc};
 use mas_gateway::{
     model::{
@@ -27,8 +27,8 @@ async fn with_agent() -> (TestStore, Provision) {
 }
 
 pub(super) async fn add_agent(store: &Store) -> Provision {
-    store.insert_task(&task("ann")).await.expect("inserted");
-    let claimed = store.claim_task(Utc::now()).await.expect("claimed").expect("there");
+    insert(&store, &task("ann")).await;
+    let claimed = claim(&store).await.expect("there");
     let p = provision(&claimed);
     assert!(store.provision(&p).await.expect("provisioned"));
     p
@@ -39,7 +39,7 @@ fn now() -> DateTime<Utc> {
 }
 
 pub(super) fn event(p: &Provision, seq: i64, kind: EventKind) -> Event {
-    let (agent_id, task_id, run_id) = (p.agent.id, Some(p.task_id), Some(p.run.id));
+    let (agent_id, task_id, run_id) = (p.agent.id, Some(run_of(p).task_id), Some(run_of(p).id));
     Event { agent_id, seq, task_id, task_seq: Some(seq), run_id, at: now(), kind }
 }
 
@@ -57,9 +57,14 @@ pub(super) fn batch<'a>(p: &Provision, offsets: (i64, i64), state: &'a Value, ev
         run: None,
         agent_status: None,
         task: None,
-        task_id: p.task_id,
+        agent_failure: None,
+        session_started: false,
+        begun: None,
+        steering: None,
+        joined: None,
+        released: None,
         agent_id: p.agent.id,
-        run_id: p.run.id,
+        run_id: p.run.as_ref().map(|run| run.id),
         process_ended: false,
         next: None,
         at: now(),
@@ -76,11 +81,11 @@ async fn a_batch_changes_everything_at_once_and_only_once() {
     let events: Vec<_> = (1..=300).map(|seq| event(&p, seq, message(format!("n{seq}")))).collect();
     let state = json!({"line": 300});
     let outcome = RunOutcome { usage: Some(Usage { input_tokens: 5, ..Usage::default() }), ..RunOutcome::default() };
-    let begun = TaskChange { status: TaskStatus::InProgress, failure: None, at: now() };
+    let begun = TaskChange { status: TaskStatus::InProgress, failure: None, dead_letter: false, at: now() };
     let first = Batch {
-        run: Some(RunUpdate { progress: "a\0b", latest_output: "c\0d", outcome: &outcome, ended: false }),
+        run: Some(RunUpdate { id: run_of(&p).id, progress: "a\0b", latest_output: "c\0d", outcome: &outcome, ended: false }),
         agent_status: Some(AgentStatus::Busy),
-        task: Some(begun.clone()),
+        task: Some((run_of(&p).task_id, begun.clone())),
         ..batch(&p, (0, 900), &state, &events)
     };
     let Appended::Done { task: Some(task) } = store.append(&first).await.expect("appended") else { panic!("no task") };
@@ -88,10 +93,10 @@ async fn a_batch_changes_everything_at_once_and_only_once() {
 
     assert_eq!(store.append(&first).await.expect("tried"), Appended::Stale, "the same again");
     assert_eq!(store.list_agent_events(p.agent.id, 0, 1000, &[]).await.expect("listed"), events);
-    assert_eq!(store.get_task(p.task_id, None).await.expect("read"), Some(*task));
+    assert_eq!(store.get_task(run_of(&p).task_id, None).await.expect("read"), Some(*task));
     let agent = store.get_agent(p.agent.id, None).await.expect("read").expect("there");
-    assert_eq!((agent.status, agent.generation), (AgentStatus::Busy, 1));
-    let run = store.get_run(p.run.id).await.expect("read").expect("there");
+    assert_eq!((agent.status, agent.generation), (AgentStatus::Busy, 2));
+    let run = store.get_run(run_of(&p).id).await.expect("read").expect("there");
     assert_eq!((run.progress.as_str(), run.latest_output.as_str()), ("a\u{fffd}b", "c\u{fffd}d"));
     assert_eq!((run.outcome, run.ended_at), (outcome.clone(), None));
     assert_eq!(process(&store).await, Process { offset: 900, state, ..p.process.clone() });
@@ -99,19 +104,19 @@ async fn a_batch_changes_everything_at_once_and_only_once() {
     // An overlap by seq is skipped; the end of run, process and task.
     let end = [event(&p, 300, message("again")), event(&p, 301, EventKind::status("done"))];
     let failure = Some(Failure::new(FailureCode::AgentError, "\0"));
-    let failed = TaskChange { status: TaskStatus::Failed, failure: failure.clone(), at: now() };
+    let failed = TaskChange { status: TaskStatus::Failed, failure: failure.clone(), dead_letter: true, at: now() };
     let last = Batch {
-        run: Some(RunUpdate { progress: "", latest_output: "", outcome: &outcome, ended: true }),
-        task: Some(failed),
+        run: Some(RunUpdate { id: run_of(&p).id, progress: "", latest_output: "", outcome: &outcome, ended: true }),
+        task: Some((run_of(&p).task_id, failed)),
         process_ended: true,
         next: None,
         ..batch(&p, (900, 1000), &Value::Null, &end)
     };
     let Appended::Done { task: Some(task) } = store.append(&last).await.expect("appended") else { panic!("no task") };
-    assert_eq!((task.status, task.failure), (TaskStatus::Failed, failure));
-    assert!(store.get_run(p.run.id).await.expect("read").expect("there").ended_at == Some(last.at));
+    assert_eq!((task.status, task.failure, task.dead_letter), (TaskStatus::Failed, failure, true));
+    assert!(store.get_run(run_of(&p).id).await.expect("read").expect("there").ended_at == Some(last.at));
     assert_eq!(store.list_open_processes().await.expect("listed"), []);
-    let stored = store.list_task_events(p.task_id, 298, 1000).await.expect("listed");
+    let stored = store.list_task_events(run_of(&p).task_id, 298, 1000).await.expect("listed");
     assert_eq!(stored, [events[298].clone(), events[299].clone(), end[1].clone()]);
     store.end().await;
 }
@@ -119,12 +124,12 @@ async fn a_batch_changes_everything_at_once_and_only_once() {
 #[tokio::test]
 async fn an_illegal_task_change_leaves_the_task_but_keeps_the_events() {
     let (store, p) = with_agent().await;
-    let before = store.get_task(p.task_id, None).await.expect("read");
+    let before = store.get_task(run_of(&p).task_id, None).await.expect("read");
     let events = [event(&p, 1, message("x"))];
-    let illegal = TaskChange { status: TaskStatus::Complete, failure: None, at: now() };
-    let done = store.append(&Batch { task: Some(illegal), ..batch(&p, (0, 1), &Value::Null, &events) }).await;
+    let illegal = TaskChange { status: TaskStatus::Complete, failure: None, dead_letter: false, at: now() };
+    let done = store.append(&Batch { task: Some((run_of(&p).task_id, illegal)), ..batch(&p, (0, 1), &Value::Null, &events) }).await;
     assert_eq!(done.expect("appended"), Appended::Done { task: None });
-    assert_eq!(store.get_task(p.task_id, None).await.expect("read"), before);
+    assert_eq!(store.get_task(run_of(&p).task_id, None).await.expect("read"), before);
     assert_eq!(store.list_agent_events(p.agent.id, 0, 9, &[]).await.expect("listed"), events);
     store.end().await;
 }
@@ -165,7 +170,7 @@ async fn whatever_an_agent_writes_comes_back() {
     let seqs = |events: Vec<Event>| events.iter().map(|event| event.seq).collect::<Vec<_>>();
     assert_eq!(seqs(store.list_agent_events(p.agent.id, 1, 2, &[]).await.expect("listed")), [2, 3]);
     assert_eq!(seqs(store.list_agent_events(p.agent.id, 0, 9, &["raw", "delta"]).await.expect("listed")), [2, 4]);
-    assert_eq!(seqs(store.list_task_events(p.task_id, 1, 9).await.expect("listed")), [2, 3]);
+    assert_eq!(seqs(store.list_task_events(run_of(&p).task_id, 1, 9).await.expect("listed")), [2, 3]);
     store.end().await;
 }
 
@@ -188,7 +193,7 @@ async fn a_dropped_caller_loses_no_acknowledged_write() {
         }
         drop(appending);
         let made = task("ann");
-        store.insert_task(&made).await.expect("inserted");
+        insert(&store, &made).await;
         assert!(store.get_task(made.id, None).await.expect("read").is_some(), "visible to other connections");
         // Once begun, the transaction runs to its end unseen.
         offset += 1;

@@ -2,7 +2,7 @@
 
 use super::{
     append::{add_agent, batch, event, message},
-    support::test_store,
+    support::{run_of, test_store},
 };
 use mas_gateway::{
     model::{event::EventKind, run::Provenance},
@@ -46,7 +46,7 @@ async fn the_same_events_again_change_nothing_and_later_ones_come_later() {
     assert_eq!(last.event, other[0]);
 
     assert_eq!(cursors(&store, &EventFilter { agent: Some(two.agent.id), ..ALL }).await, [last.cursor]);
-    assert_eq!(cursors(&store, &EventFilter { task: Some(two.task_id), ..ALL }).await, [last.cursor]);
+    assert_eq!(cursors(&store, &EventFilter { task: Some(run_of(&two).task_id), ..ALL }).await, [last.cursor]);
     assert_eq!(cursors(&store, &EventFilter { kinds: &["raw", "delta"], ..ALL }).await, [last.cursor]);
     assert_eq!(cursors(&store, &EventFilter { owner: Some("ann"), ..ALL }).await.len(), 302);
     assert_eq!(cursors(&store, &EventFilter { owner: Some("bob"), ..ALL }).await, [0; 0]);

@@ -5,10 +5,11 @@ use mas_gateway::{
     model::{
         agent::{Agent, AgentStatus, AgentType, Backend},
         id::{AgentId, ProcessId, RunId, TaskId},
+        quota::WorkLimits,
         run::{Provenance, Run, RunOutcome},
         task::{Priority, Task, TaskStatus},
     },
-    store::{Process, Provision, Store},
+    store::{Inserted, Process, Provision, Quota, Store},
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, postgres::PgConnectOptions};
 use std::{ops::Deref, path::PathBuf, str::FromStr};
@@ -90,6 +91,7 @@ pub(crate) fn task(owner: &str) -> Task {
     Task {
         id: TaskId::generate(),
         owner: owner.to_owned(),
+        key_id: None,
         title: "title".into(),
         description: "description".into(),
         agent_type: AgentType::Coder,
@@ -98,6 +100,9 @@ pub(crate) fn task(owner: &str) -> Task {
         priority: Priority::Normal,
         timeout_seconds: 60,
         budget_usd: None,
+        limits: WorkLimits::default(),
+        mode: None,
+        joined_task_id: None,
         on_lost: mas_gateway::model::task::OnLost::Resume,
         output_schema: None,
         idempotency_key: None,
@@ -108,12 +113,28 @@ pub(crate) fn task(owner: &str) -> Task {
         agent_id: None,
         run_id: None,
         failure: None,
+        dead_letter: false,
         provenance: Provenance::Rehearsal,
         created_at: now,
         updated_at: now,
         started_at: None,
         ended_at: None,
     }
+}
+
+/// Stores a task that no limit concerns.
+pub(crate) async fn insert(store: &Store, task: &Task) -> Inserted<Task> {
+    store.insert_task(task, &Quota::default()).await.expect("inserted")
+}
+
+/// Claims the next task.
+pub(crate) async fn claim(store: &Store) -> Option<Task> {
+    store.claim_task(Utc::now(), &[]).await.expect("claimed")
+}
+
+/// The run of a provision made by [`provision`].
+pub(crate) fn run_of(p: &Provision) -> &Run {
+    p.run.as_ref().expect("made with a run")
 }
 
 /// An agent, a run and a process for a claimed task.
@@ -123,14 +144,24 @@ pub(crate) fn provision(task: &Task) -> Provision {
     let agent = Agent {
         id: agent_id,
         owner: task.owner.clone(),
+        key_id: None,
         name: "coder-1".into(),
         agent_type: task.agent_type,
         backend: Backend::ClaudeCode,
         project: task.project.clone(),
         model: None,
         status: AgentStatus::Starting,
-        generation: 0,
+        generation: 1,
+        durable: false,
+        system_prompt: None,
+        limits: WorkLimits::default(),
         session_id: Uuid::new_v4(),
+        session_started: false,
+        forked_from: None,
+        terminate_requested: false,
+        failure: None,
+        idempotency_key: None,
+        request_hash: String::new(),
         workspace: "/workspace".into(),
         branch: Some("mas/x".into()),
         base_commit: None,
@@ -151,11 +182,11 @@ pub(crate) fn provision(task: &Task) -> Provision {
     let process = Process {
         id: ProcessId::generate(),
         agent_id,
-        run_id,
+        run_id: Some(run_id),
         offset: 0,
         state: serde_json::json!({"v": 1}),
         started_at: now,
         ended_at: None,
     };
-    Provision { task_id: task.id, task_generation: task.generation, agent, run, process }
+    Provision { task: Some((task.id, task.generation)), agent, is_known: false, run: Some(run), process }
 }
