@@ -235,6 +235,10 @@ impl Machine {
         tokens: Option<u64>,
         reaction: &mut Reaction,
     ) {
+        // An answer that comes after the turn's result counts from there.
+        if !matches!(self.phase, Phase::Working | Phase::Interrupting) {
+            return;
+        }
         let (Some(turn), Some(order)) = (&mut self.turn, &brief.order) else { return };
         turn.spend(cost_usd, tokens);
         if self.phase == Phase::Working
