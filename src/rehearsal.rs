@@ -29,6 +29,8 @@
 //! | `error` | `{"status", "type", "message", "headers"}`: an HTTP error instead of an answer |
 //! | `times` | with `error`: only for the first so many attempts in a session |
 //!
+//! `GET /rehearsal/requests` shows what the last requests held, newest last: what a model would have got to see.
+//!
 //! Requests that do not stream ignore the streaming fields. A directive with a field that is unknown or of
 //! the wrong type is answered with HTTP 400, which CLIs do not retry and do show.
 

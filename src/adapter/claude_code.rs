@@ -31,6 +31,11 @@ pub fn session_file(config_dir: &Path, cwd: &Path, session: Uuid) -> PathBuf {
     config_dir.join("projects").join(name).join(format!("{session}.jsonl"))
 }
 
+/// Whether the conversation, as the CLI keeps it, holds the message with this id.
+pub fn holds_message(conversation: &str, id: &str) -> bool {
+    conversation.contains(&format!("\"uuid\":\"{id}\""))
+}
+
 /// Variables that would make an agent leave the rehearsal model.
 const LIVE_ONLY: [&str; 8] = [
     "ANTHROPIC_API_KEY",

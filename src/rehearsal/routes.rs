@@ -17,6 +17,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -24,6 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Largest request body. Conversations with images and long tool results come near the real API's 32 MB.
 const BODY_BYTES: usize = 64 << 20;
+/// Requests kept for who wants to see what a model would have got.
+const KEPT_REQUESTS: usize = 32;
+/// Larger ones are not kept.
+const KEPT_BYTES: usize = 1 << 20;
 /// The header by which Claude Code names its session.
 const SESSION: &str = "x-claude-code-session-id";
 
@@ -32,13 +37,14 @@ const SESSION: &str = "x-claude-code-session-id";
 pub(super) struct Stage {
     rules: Vec<Rule>,
     attempts: Mutex<Attempts>,
+    requests: Mutex<VecDeque<Bytes>>,
     stop: CancellationToken,
 }
 
 impl Stage {
     /// A stage for these rules, whose streams break off on `stop`.
     pub(super) fn new(rules: Vec<Rule>, stop: CancellationToken) -> Self {
-        Self { rules, attempts: Mutex::default(), stop }
+        Self { rules, attempts: Mutex::default(), requests: Mutex::default(), stop }
     }
 }
 
@@ -48,6 +54,7 @@ pub(super) fn router(stage: Arc<Stage>) -> Router {
         .route("/v1/messages", post(messages))
         .route("/v1/messages/count_tokens", post(count_tokens))
         .route("/v1/models", get(models))
+        .route("/rehearsal/requests", get(requests))
         .fallback(anything)
         .method_not_allowed_fallback(anything)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -81,12 +88,29 @@ async fn count_tokens(body: Bytes) -> Json<Value> {
     Json(json!({"input_tokens": (body.len() / 4).max(1)}))
 }
 
+/// The last requests for messages, oldest first.
+async fn requests(State(stage): State<Arc<Stage>>) -> Json<Vec<Value>> {
+    let kept: Vec<Bytes> = stage.requests.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+    Json(kept.iter().filter_map(|body| serde_json::from_slice(body).ok()).collect())
+}
+
+fn keep(stage: &Stage, body: &Bytes) {
+    if body.len() <= KEPT_BYTES {
+        let mut requests = stage.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        if requests.len() == KEPT_REQUESTS {
+            requests.pop_front();
+        }
+        requests.push_back(body.clone());
+    }
+}
+
 async fn messages(State(stage): State<Arc<Stage>>, headers: HeaderMap, body: Bytes) -> Response {
     let request: Value = match serde_json::from_slice(&body) {
         Ok(request @ Value::Object(_)) => request,
         Ok(_) => return bad_request("the body is not a JSON object"),
         Err(error) => return bad_request(&format!("the body is not JSON: {error}")),
     };
+    keep(&stage, &body);
     let session = headers.get(SESSION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let choice = match choose(&request, body.len(), session, &stage.rules) {
         Ok(choice) => choice,

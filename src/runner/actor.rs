@@ -131,7 +131,7 @@ impl Actor {
             if self.machine.phase != Phase::Idle {
                 self.rest = None;
             } else if self.rest.is_none() {
-                self.rest = Some(self.runner.idlers.enter(self.agent.key_id));
+                self.rest = Some(self.runner.idlers.enter(self.agent.id, self.agent.key_id));
             }
             tokio::select! {
                 // Orders before output, so that a flood cannot delay a stop.
@@ -262,7 +262,7 @@ impl Actor {
 
     async fn finish(&mut self, exit: &ExitRecord, partial_tail: Option<&str>) -> Flow {
         let stderr = self.dir.stderr_tail(STDERR_BYTES);
-        let input = Input::Exited { exit, partial_tail, stderr: &stderr };
+        let input = Input::Exited { exit, partial_tail, stderr: &stderr, conversation: self.conversation().await };
         let reaction = self.machine.handle(&self.brief, Utc::now(), input);
         self.conclude(reaction).await
     }
@@ -273,7 +273,8 @@ impl Actor {
             Ok(killed) => tracing::warn!(agent = %self.agent.id, killed, "ended what a vanished agent had left"),
             Err(error) => tracing::error!(%error, agent = %self.agent.id, "what a vanished agent left may still run"),
         }
-        let mut reaction = self.machine.handle(&self.brief, Utc::now(), Input::Vanished);
+        let input = Input::Vanished { conversation: self.conversation().await };
+        let mut reaction = self.machine.handle(&self.brief, Utc::now(), input);
         if let Some(line) = partial_tail.filter(|line| !line.is_empty()) {
             reaction.events.insert(0, EventKind::Raw { line: line.to_owned() });
         }

@@ -1,6 +1,6 @@
 //! Agents whose process waits for a turn, the longest waiting first: they give up their place when another agent needs it.
 
-use crate::model::id::KeyId;
+use crate::model::id::{AgentId, KeyId};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -18,7 +18,14 @@ pub(super) struct Idlers {
 #[derive(Debug, Default)]
 struct List {
     next: u64,
-    waiting: BTreeMap<u64, (Option<KeyId>, Arc<Notify>)>,
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    agent: AgentId,
+    key: Option<KeyId>,
+    wanted: Arc<Notify>,
 }
 
 /// One agent's entry; dropping it takes the agent off the list.
@@ -49,12 +56,12 @@ impl Idlers {
     }
 
     /// Puts an agent at the end of the list.
-    pub(super) fn enter(self: &Arc<Self>, key: Option<KeyId>) -> Rest {
+    pub(super) fn enter(self: &Arc<Self>, agent: AgentId, key: Option<KeyId>) -> Rest {
         let wanted = Arc::new(Notify::new());
         let mut list = self.list();
         list.next += 1;
         let number = list.next;
-        list.waiting.insert(number, (key, wanted.clone()));
+        list.waiting.insert(number, Waiting { agent, key, wanted: wanted.clone() });
         drop(list);
         self.arrived.notify_one();
         Rest { idlers: self.clone(), number, wanted }
@@ -62,11 +69,20 @@ impl Idlers {
 
     /// Asks the agent that has waited longest, of those of `key` if one is given, for its place. It is asked once.
     pub(super) fn ask_one(&self, key: Option<KeyId>) -> bool {
+        self.ask_first(|waiting| key.is_none() || waiting.key == key)
+    }
+
+    /// Asks this agent for its place, if it waits.
+    pub(super) fn ask(&self, agent: AgentId) -> bool {
+        self.ask_first(|waiting| waiting.agent == agent)
+    }
+
+    fn ask_first(&self, is_meant: impl Fn(&Waiting) -> bool) -> bool {
         let mut list = self.list();
-        let found = list.waiting.iter().find(|(_, (owner, _))| key.is_none() || *owner == key).map(|(number, _)| *number);
-        let Some((_, wanted)) = found.and_then(|number| list.waiting.remove(&number)) else { return false };
+        let found = list.waiting.iter().find(|(_, waiting)| is_meant(waiting)).map(|(number, _)| *number);
+        let Some(waiting) = found.and_then(|number| list.waiting.remove(&number)) else { return false };
         // Stored when nobody waits for it at this moment.
-        wanted.notify_one();
+        waiting.wanted.notify_one();
         true
     }
 }
@@ -80,7 +96,8 @@ mod tests {
     fn the_longest_waiting_is_asked_first_and_only_once() {
         let idlers = Arc::new(Idlers::default());
         let key = KeyId::generate();
-        let (first, second, third) = (idlers.enter(None), idlers.enter(Some(key)), idlers.enter(None));
+        let enter = |key| idlers.enter(AgentId::generate(), key);
+        let (first, second, third) = (enter(None), enter(Some(key)), enter(None));
         assert!(idlers.ask_one(Some(key)), "that of the key");
         assert!(second.is_wanted().now_or_never().is_some() && first.is_wanted().now_or_never().is_none());
         drop(first);

@@ -12,7 +12,7 @@ mod watchdog;
 
 pub(super) use recovery::Beginning;
 pub(super) use turn::{Turn, budget_failure};
-pub(super) use types::{Brief, Effect, Fate, Input, Joining, Order, Phase, Reaction, Retry, Verdict};
+pub(super) use types::{Brief, Conversation, Effect, Fate, Input, Joining, Order, Phase, Reaction, Retry, Verdict};
 pub(super) use watchdog::WatchLimits;
 
 use crate::{
@@ -132,8 +132,10 @@ impl Machine {
             Input::Park => self.park(brief, now, &mut reaction),
             Input::Terminate => self.terminate(brief, now, &mut reaction),
             Input::Shutdown => self.shut_down(brief, now, &mut reaction),
-            Input::Exited { exit, partial_tail, stderr } => self.exited(brief, exit, partial_tail, stderr, &mut reaction),
-            Input::Vanished => self.vanished(brief, &mut reaction),
+            Input::Exited { exit, partial_tail, stderr, conversation } => {
+                self.exited(brief, exit, partial_tail, stderr, conversation, &mut reaction);
+            }
+            Input::Vanished { conversation } => self.vanished(brief, conversation, &mut reaction),
         }
         self.outbox.extend(reaction.send.iter().cloned());
         reaction

@@ -22,9 +22,16 @@ use crate::{
     store::{Process, Provision, TaskChange},
 };
 use chrono::Utc;
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
+
+/// Longest wait for an agent whose conversation is to be copied.
+const REST_LIMIT: Duration = Duration::from_secs(60);
 
 impl Runner {
     /// Works on a claimed task until its agent's process has ended or the gateway lets go of it.
@@ -149,7 +156,7 @@ impl Runner {
         find_cli(&self.settings).map_err(|problem| Failure::new(FailureCode::AgentUnavailable, problem))?;
         let source = match agent.forked_from.filter(|_| !agent.session_started) {
             None => None,
-            Some(id) => self.with_patience("get an agent", || self.store.get_agent(id, None)).await.flatten(),
+            Some(id) => Some(self.rested(id).await?),
         };
         self.prepare_workspace(agent, source.as_ref()).await?;
         if let Some(source) = source {
@@ -184,13 +191,35 @@ impl Runner {
         Ok(())
     }
 
+    /// Where the agent's CLI keeps its conversation.
+    pub(super) fn session_file(&self, agent: &Agent) -> PathBuf {
+        let config_dir = &self.settings.claude_code.config_dir;
+        match agent.backend {
+            Backend::ClaudeCode => claude_code::session_file(config_dir, Path::new(&agent.workspace), agent.session_id),
+        }
+    }
+
+    /// Waits until the agent rests: a CLI writes the end of its conversation when it exits.
+    async fn rested(&self, id: AgentId) -> Result<Agent, Failure> {
+        let mut changes = self.bus.subscribe(Topic::Agent(id));
+        let limit = tokio::time::Instant::now() + REST_LIMIT;
+        loop {
+            let agent = self.with_patience("get an agent", || self.store.get_agent(id, None)).await.flatten();
+            let agent = agent.ok_or_else(no_agent)?;
+            if !agent.status.is_live() {
+                return Ok(agent);
+            }
+            self.idlers.ask(id);
+            if tokio::time::timeout_at(limit, changes.changed()).await.is_err() {
+                let detail = format!("{id} went on working, so its conversation could not be copied; fork it again when it rests");
+                return Err(Failure::new(FailureCode::NotReady, detail));
+            }
+        }
+    }
+
     /// Gives a fork the conversation as it is now, under the fork's own session.
     async fn copy_conversation(&self, source: &Agent, fork: &mut Agent) -> Result<(), Failure> {
-        let config_dir = &self.settings.claude_code.config_dir;
-        let file = |agent: &Agent| match agent.backend {
-            Backend::ClaudeCode => claude_code::session_file(config_dir, Path::new(&agent.workspace), agent.session_id),
-        };
-        let (from, to) = (file(source), file(fork));
+        let (from, to) = (self.session_file(source), self.session_file(fork));
         let lost = |error: std::io::Error| {
             let detail = format!("the conversation of {} cannot be copied from {}: {error}", source.id, from.display());
             Failure::new(FailureCode::SessionLost, detail)

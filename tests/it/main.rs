@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests start servers and read their own environment")]
 #![expect(clippy::print_stderr, reason = "a failing test shows the log of its server")]
 
+mod agents;
 mod architecture;
 mod auth;
 mod commands;

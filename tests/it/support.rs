@@ -216,6 +216,67 @@ impl TestApp {
         self.send(self.request(Method::PATCH, path).json(body)).await
     }
 
+    /// A server with the project `lab`, where every Bash command is allowed.
+    pub(crate) async fn with_lab(settings: &[(&str, &str)]) -> Self {
+        let mut app = Self::prepared(settings).await;
+        let lab = app.dir.path().join("lab");
+        std::fs::create_dir(&lab).expect("made");
+        let config = app.dir.path().join("lab.toml");
+        let text = format!("[projects.lab]\npath = {lab:?}\nallowed_tools = [\"Bash\"]\n");
+        std::fs::write(&config, text).expect("written");
+        app.set("MAS_CONFIG", config.to_str().expect("UTF-8"));
+        app.launch();
+        app
+    }
+
+    /// Creates an agent and waits until it stands somewhere.
+    pub(crate) async fn agent(&self, more: Value) -> Value {
+        let mut body = json!({"wait_seconds": 40});
+        if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
+            body.extend(more);
+        }
+        self.post("/agents", &body).await.expect(201)
+    }
+
+    /// Sends an agent a prompt that is a rehearsal plan, or words; the message's task.
+    pub(crate) async fn tell(&self, agent: &Value, plan: &Value, more: Value) -> Value {
+        let text = plan.as_str().map_or_else(|| format!("REHEARSE:{plan}"), str::to_owned);
+        let mut body = json!({"text": text});
+        if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
+            body.extend(more);
+        }
+        let answer = self.post(&path_of(agent, "/message"), &body).await;
+        assert!(answer.status.is_success(), "{}", answer.text);
+        answer.json()
+    }
+
+    /// The agent, once `wanted` is true of it.
+    pub(crate) async fn agent_until(&self, agent: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
+        let waiting = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(30));
+            loop {
+                let agent = self.get(&path_of(agent, "")).await.expect(200);
+                if wanted(&agent) {
+                    return agent;
+                }
+                ticks.tick().await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(agent) => agent,
+            Err(_) => panic!("the agent never was as wanted: {}", self.get(&path_of(agent, "")).await.text),
+        }
+    }
+
+    /// What the rehearsal model was last asked: the texts of the conversation, in order.
+    pub(crate) async fn last_conversation(&self) -> (String, String) {
+        let address = std::fs::read_to_string(self.data_dir().join("rehearsal-address")).expect("a rehearsal model");
+        let request = self.client.get(format!("http://{}/rehearsal/requests", address.trim()));
+        let requests: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+        let last = requests.as_array().and_then(|all| all.last()).expect("a request").clone();
+        (last["system"].to_string(), last["messages"].to_string())
+    }
+
     /// Creates a task whose prompt is `words` and a rehearsal plan.
     pub(crate) async fn create(&self, plan: &Value, more: Value) -> Value {
         let mut body = json!({"title": "a test", "description": format!("Do it. REHEARSE:{plan}")});
@@ -271,6 +332,34 @@ impl TestApp {
             }
         };
         tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("task {id} has no such event"))
+    }
+
+    /// SIGKILL for every shim and CLI, as in a power failure.
+    pub(crate) fn kill_agents(&self) {
+        for id in self.process_ids() {
+            let dir = ProcessDir::new(&self.data_dir().join("processes"), id);
+            if let Ok(mas_gateway::process::Liveness::Running(Some(started))) = dir.inspect() {
+                for pid in [started.shim_pid, started.pid] {
+                    let _ = kill_process(Pid::from_raw(pid.cast_signed()).expect("a pid"), Signal::KILL);
+                }
+            }
+        }
+    }
+
+    /// A git repository with one commit, as the project `name` of the server about to be launched.
+    pub(crate) fn repository(&mut self, name: &str) -> PathBuf {
+        let place = self.dir.path().join(name);
+        std::fs::create_dir(&place).expect("made");
+        for arguments in [
+            &["init", "--quiet", "--initial-branch=main"][..],
+            &["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--allow-empty", "-m", "first"],
+        ] {
+            assert!(Command::new("git").args(arguments).current_dir(&place).status().expect("git").success());
+        }
+        let config = self.dir.path().join(format!("{name}.toml"));
+        std::fs::write(&config, format!("[projects.{name}]\npath = {place:?}\n")).expect("written");
+        self.set("MAS_CONFIG", config.to_str().expect("UTF-8"));
+        place
     }
 
     fn process_ids(&self) -> Vec<ProcessId> {
@@ -345,6 +434,11 @@ async fn execute(server: &str, statement: String) {
     let mut connection = PgConnection::connect(server).await.expect("the PostgreSQL test server answers");
     connection.execute(sqlx::AssertSqlSafe(statement)).await.expect("the statement runs");
     connection.close().await.expect("closed");
+}
+
+/// `/agents/{id}` and what follows.
+pub(crate) fn path_of(agent: &Value, rest: &str) -> String {
+    format!("/agents/{}{rest}", agent["id"].as_str().expect("an id"))
 }
 
 /// Panics unless the events are numbered 1, 2, 3, … both for their agent and for their task.

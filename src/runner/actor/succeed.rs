@@ -2,10 +2,11 @@
 
 use super::{Actor, until};
 use crate::{
+    adapter::claude_code,
     bus::Topic,
-    model::id::ProcessId,
+    model::{agent::Backend, id::ProcessId},
     process::ProcessDir,
-    runner::machine::{Beginning, Machine},
+    runner::machine::{Beginning, Conversation, Machine},
     store::Process,
 };
 use chrono::{DateTime, Utc};
@@ -23,6 +24,20 @@ pub(in crate::runner) struct Next {
 }
 
 impl Actor {
+    /// What the CLI, now gone, has kept of the turn.
+    pub(super) async fn conversation(&self) -> Conversation {
+        let Some(id) = self.machine.turn.as_ref().and_then(|turn| turn.prompt_id.clone()) else {
+            return Conversation::LacksPrompt;
+        };
+        let holds = match tokio::fs::read_to_string(self.runner.session_file(&self.agent)).await {
+            Ok(conversation) => match self.agent.backend {
+                Backend::ClaudeCode => claude_code::holds_message(&conversation, &id),
+            },
+            Err(_) => false,
+        };
+        if holds { Conversation::HoldsPrompt } else { Conversation::LacksPrompt }
+    }
+
     /// Prepares what is stored about the process that takes over.
     pub(in crate::runner) fn next_process(&self, beginning: Beginning, now: DateTime<Utc>) -> serde_json::Result<Next> {
         let machine = self.machine.successor(&self.brief, beginning, now);

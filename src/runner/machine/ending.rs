@@ -1,6 +1,6 @@
 //! How a process comes to its end, and what that means for the turn and the agent.
 
-use super::{Beginning, Brief, Effect, Fate, Machine, Phase, Reaction, Verdict, fresh_id, process};
+use super::{Beginning, Brief, Conversation, Effect, Fate, Machine, Phase, Reaction, Verdict, fresh_id, process};
 use crate::{
     adapter::claude_code,
     model::{
@@ -92,6 +92,7 @@ impl Machine {
         exit: &ExitRecord,
         partial_tail: Option<&str>,
         stderr: &str,
+        conversation: Conversation,
         reaction: &mut Reaction,
     ) {
         if let Some(line) = partial_tail.filter(|line| !line.is_empty()) {
@@ -107,30 +108,32 @@ impl Machine {
         // Ended from outside, not by itself and not by us.
         let is_crash = exit.reason == ExitReason::Exited && exit.signal.is_some();
         let failure = self.exit_failure(brief, exit, stderr);
-        self.ended(brief, is_crash || self.is_resume_refused, failure, reaction);
+        let is_lost = is_crash || self.is_resume_refused;
+        self.ended(brief, is_lost.then_some(conversation), failure, reaction);
     }
 
-    pub(super) fn vanished(&mut self, brief: &Brief, reaction: &mut Reaction) {
+    pub(super) fn vanished(&mut self, brief: &Brief, conversation: Conversation, reaction: &mut Reaction) {
         reaction.events.push(process("lost"));
         let detail = "the agent's process vanished without a record, as in a reboot; what it wrote until then is kept. Create the task again.";
-        self.ended(brief, true, Failure::new(FailureCode::AgentLost, detail), reaction);
+        self.ended(brief, Some(conversation), Failure::new(FailureCode::AgentLost, detail), reaction);
     }
 
-    /// The process is gone. `failure` is the reason when nobody has decided on another.
-    fn ended(&mut self, brief: &Brief, is_lost: bool, failure: Failure, reaction: &mut Reaction) {
+    /// The process is gone. `lost`: against its will, and what is kept of its turn. `failure` is the reason when nobody
+    /// has decided on another.
+    fn ended(&mut self, brief: &Brief, lost: Option<Conversation>, failure: Failure, reaction: &mut Reaction) {
         let is_undecided = self.turn.as_ref().is_some_and(|turn| turn.verdict.is_none());
         if let Some(Fate::Retry(_)) = self.fate
             && is_undecided
         {
             return self.give_away(Beginning::ResumeTurn, reaction);
         }
-        if is_lost
+        if let Some(conversation) = lost
             && self.fate.is_none()
-            && let Some(beginning) = self.recovery(brief)
+            && let Some(beginning) = self.recovery(brief, conversation)
         {
             return self.hand_over(brief, beginning, reaction);
         }
-        let is_broken = self.failure.is_some() || (self.phase == Phase::Starting && !is_lost && failure.code.ends_agent());
+        let is_broken = self.failure.is_some() || (self.phase == Phase::Starting && lost.is_none() && failure.code.ends_agent());
         let failure = self.failure.take().unwrap_or(failure);
         let verdict = self.turn.as_mut().map(|turn| turn.verdict.take().unwrap_or_else(|| Verdict::Failed(failure.clone())));
         reaction.agent = Some(match (self.fate, &verdict) {

@@ -1,6 +1,6 @@
 //! Another process goes on with a turn: because its process was lost, or because the provider refused for a while.
 
-use super::{Brief, Fate, Machine, Phase, Reaction, Retry};
+use super::{Brief, Conversation, Fate, Machine, Phase, Reaction, Retry};
 use crate::model::{
     agent::AgentStatus,
     event::EventKind,
@@ -26,7 +26,7 @@ pub(in crate::runner) enum Beginning {
 
 impl Machine {
     /// What the next process should begin with, when the task's policy and the number of tries allow one.
-    pub(super) fn recovery(&self, brief: &Brief) -> Option<Beginning> {
+    pub(super) fn recovery(&self, brief: &Brief, conversation: Conversation) -> Option<Beginning> {
         let (turn, order) = (self.turn.as_ref()?, brief.order.as_ref()?);
         if turn.verdict.is_some() || turn.recoveries >= brief.max_recoveries {
             return None;
@@ -38,9 +38,10 @@ impl Machine {
         match order.on_lost {
             OnLost::Fail => None,
             OnLost::Resume if !self.has_session => Some(Beginning::New),
-            // The prompt never arrived: the session stands where it stood before the turn.
-            OnLost::Resume if self.phase == Phase::Starting && self.beginning == Beginning::Resume => Some(Beginning::Resume),
-            OnLost::Resume => Some(Beginning::ResumeTurn),
+            OnLost::Resume if conversation == Conversation::HoldsPrompt => Some(Beginning::ResumeTurn),
+            // The prompt has to be sent again; to a new session, when there is nothing in the old one.
+            OnLost::Resume if turn.opened_session => Some(Beginning::New),
+            OnLost::Resume => Some(Beginning::Resume),
             OnLost::Retry => Some(Beginning::New),
         }
     }

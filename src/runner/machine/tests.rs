@@ -6,7 +6,7 @@ use crate::{
         agent::AgentStatus,
         id::{RunId, TaskId},
         limits::LATEST_OUTPUT_CHARS,
-        quota::{Cap, CapUnit, LimitReached, SetBy},
+        quota::SetBy,
         task::{OnLost, TaskStatus},
     },
     process::{ExitReason, ExitRecord},
@@ -84,7 +84,8 @@ impl Stage {
 
     fn exit(&mut self, reason: ExitReason, code: Option<i32>) -> Reaction {
         let exit = ExitRecord { code, signal: None, reason, detail: None, ended_at: self.now, stdout_bytes: 0 };
-        self.input(Input::Exited { exit: &exit, partial_tail: None, stderr: "it said why" })
+        let conversation = Conversation::LacksPrompt;
+        self.input(Input::Exited { exit: &exit, partial_tail: None, stderr: "it said why", conversation })
     }
 
     fn turn(&self) -> &Turn {
@@ -267,7 +268,7 @@ fn a_limit_that_ended_the_agent_is_named_with_the_setting_that_moves_it() {
         stage.line(READY);
         let detail = Some("there were 3; the limit is 2".to_owned());
         let exit = ExitRecord { code: None, signal: Some(9), reason, detail, ended_at: stage.now, stdout_bytes: 0 };
-        stage.input(Input::Exited { exit: &exit, partial_tail: None, stderr: "" });
+        stage.input(Input::Exited { exit: &exit, partial_tail: None, stderr: "", conversation: Conversation::LacksPrompt });
         let (code, words) = stage.failure();
         assert!(words.contains("there were 3; the limit is 2") && words.contains(setting), "{words}");
         assert!(!code.is_retryable(), "the same again needs as much again");
@@ -278,7 +279,7 @@ fn a_limit_that_ended_the_agent_is_named_with_the_setting_that_moves_it() {
 fn a_vanished_process_is_lost_not_failed() {
     let mut stage = Stage::new(None);
     stage.line(READY);
-    let reaction = stage.input(Input::Vanished);
+    let reaction = stage.input(Input::Vanished { conversation: Conversation::HoldsPrompt });
     assert_eq!(reaction.agent, Some(AgentStatus::Lost));
     assert_eq!(stage.failure().0, FailureCode::AgentLost);
 }

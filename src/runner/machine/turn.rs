@@ -22,6 +22,8 @@ use serde_json::Value;
 pub(in crate::runner) struct Turn {
     pub(in crate::runner) task_id: TaskId,
     pub(in crate::runner) run_id: RunId,
+    /// The id under which the CLI keeps its prompt.
+    pub(in crate::runner) prompt_id: Option<String>,
     /// When the turn's time is up.
     pub(super) until: Option<DateTime<Utc>>,
     pub(super) watchdog: Watchdog,
@@ -52,6 +54,7 @@ impl Turn {
         Self {
             task_id,
             run_id,
+            prompt_id: None,
             until: None,
             watchdog: Watchdog::default(),
             recoveries: 0,
@@ -174,14 +177,19 @@ impl Machine {
     pub(super) fn follow_up(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
         let Some(order) = brief.order.as_ref().filter(|_| self.turn.is_none()) else { return };
         self.joining = None;
-        self.turn = Some(Turn::new(order.task_id, order.run_id, false));
+        let prompt_id = Some(order.task_id.uuid().to_string());
+        self.turn = Some(Turn { prompt_id, ..Turn::new(order.task_id, order.run_id, false) });
         reaction.events.push(EventKind::status("assigned"));
         self.start_turn(brief, now, reaction);
     }
 
-    pub(super) fn prompt(&self, brief: &Brief, order: &Order, reaction: &mut Reaction) {
+    pub(super) fn prompt(&mut self, brief: &Brief, order: &Order, reaction: &mut Reaction) {
+        let id = fresh_id();
+        if let Some(turn) = &mut self.turn {
+            turn.prompt_id = Some(id.clone());
+        }
         reaction.send.push(match brief.backend {
-            Backend::ClaudeCode => claude_code::user_message(fresh_id(), &order.prompt),
+            Backend::ClaudeCode => claude_code::user_message(id, &order.prompt),
         });
     }
 

@@ -149,9 +149,18 @@ pub(in crate::runner) enum Input<'a> {
     /// The gateway ends and takes its agents along.
     Shutdown,
     /// The process ended. The tail is what it wrote after its last newline, the text the end of its stderr.
-    Exited { exit: &'a ExitRecord, partial_tail: Option<&'a str>, stderr: &'a str },
+    Exited { exit: &'a ExitRecord, partial_tail: Option<&'a str>, stderr: &'a str, conversation: Conversation },
     /// The process vanished without a record.
-    Vanished,
+    Vanished { conversation: Conversation },
+}
+
+/// What the CLI has kept of the turn that runs; it writes a moment after it has said something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::runner) enum Conversation {
+    /// The session holds the turn's prompt, so the CLI can go on with the turn.
+    HoldsPrompt,
+    /// The session stands where it stood before the turn, or is not there at all.
+    LacksPrompt,
 }
 
 /// What to do with the process once the state is stored.
