@@ -87,6 +87,9 @@ pub struct SessionState {
     /// Tokens of all models at the last result, likewise.
     #[serde(default)]
     pub total_tokens: u64,
+    /// The id of the last message of the conversation that came.
+    #[serde(default)]
+    pub last_message_id: Option<String>,
     /// The CLI's word for the last failed model request.
     pub last_error: Option<String>,
     /// The model that answers.

@@ -219,6 +219,7 @@ impl Actor {
     async fn store_and_act(&mut self, mut reaction: Reaction, offset: u64) -> bool {
         if reaction.turn_over {
             self.measure(&mut reaction).await;
+            self.await_conversation().await;
         }
         if !self.commit(&reaction, offset, false).await {
             return false;

@@ -50,7 +50,7 @@ pub(super) struct Machine {
     /// Whether the CLI has begun a session, which could be resumed.
     pub(super) has_session: bool,
     is_resume_refused: bool,
-    session: SessionState,
+    pub(super) session: SessionState,
     pub(super) turn: Option<Turn>,
     pub(super) joining: Option<Joining>,
     pub(super) fate: Option<Fate>,

@@ -18,6 +18,10 @@ pub fn parse_line(state: &mut SessionState, line: &str) -> Parsed {
     let Ok(value @ Value::Object(_)) = serde_json::from_str::<Value>(line) else {
         return events(vec![raw(line)]);
     };
+    // Sub-agents have conversations of their own.
+    if matches!(text(&value["type"]), "assistant" | "user") && value["parent_tool_use_id"].is_null() {
+        state.last_message_id = owned(&value["uuid"]);
+    }
     match text(&value["type"]) {
         "assistant" => events(assistant(state, &value, line)),
         "user" if value["isReplay"] == true && is_prompt(&value) => {

@@ -10,11 +10,32 @@ use crate::{
     store::Process,
 };
 use chrono::{DateTime, Utc};
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::Path,
+    time::Duration,
+};
 use uuid::Uuid;
 
 /// Pause before the first take-over; doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long the CLI may take to write the end of a turn to its conversation.
+const WRITE_LIMIT: Duration = Duration::from_millis(500);
+const WRITE_STEP: Duration = Duration::from_millis(10);
+/// How much of the end of a conversation is read.
+const CONVERSATION_BYTES: u64 = 1 << 18;
+
+/// Whether the message is in the last part of the conversation.
+fn ends_with_message(file: &Path, id: &str) -> io::Result<bool> {
+    let mut file = File::open(file)?;
+    let start = file.metadata()?.len().saturating_sub(CONVERSATION_BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut end = Vec::new();
+    file.take(CONVERSATION_BYTES).read_to_end(&mut end)?;
+    Ok(claude_code::holds_message(&String::from_utf8_lossy(&end), id))
+}
 
 /// The process that takes over, on its way into the store.
 pub(in crate::runner) struct Next {
@@ -36,6 +57,22 @@ impl Actor {
             Err(_) => false,
         };
         if holds { Conversation::HoldsPrompt } else { Conversation::LacksPrompt }
+    }
+
+    /// Waits until the CLI has written the end of the turn to its conversation, which it does some 80 ms after the
+    /// result (seen with 2.1.197): whoever hears that the turn is over may rely on it even if the CLI is killed then.
+    pub(super) async fn await_conversation(&self) {
+        let Some(id) = &self.machine.session.last_message_id else { return };
+        let file = self.runner.session_file(&self.agent);
+        let limit = tokio::time::Instant::now() + WRITE_LIMIT;
+        while tokio::time::Instant::now() < limit {
+            let (place, id) = (file.clone(), id.clone());
+            if tokio::task::spawn_blocking(move || ends_with_message(&place, &id)).await.is_ok_and(|ends| ends.unwrap_or(false)) {
+                return;
+            }
+            tokio::time::sleep(WRITE_STEP).await;
+        }
+        tracing::debug!(agent = %self.agent.id, "the CLI has not written the end of the turn to its conversation");
     }
 
     /// Prepares what is stored about the process that takes over.
