@@ -7,7 +7,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: help demo run build check test faults test-fast test-sqlite test-postgres bench openapi \
+.PHONY: help demo run build check test faults crowd test-fast test-sqlite test-postgres bench openapi \
 	fmt fmt-check lint doc machete openapi-check agents clean
 
 help: ## List these targets
@@ -43,6 +43,10 @@ test-postgres: agents
 faults: agents ## The fault suite: kills, hangs, floods and garbage, each with its outcome
 	@tools/test-deps.sh git nextest
 	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked --test it --status-level pass --final-status-level slow -E 'test(/^(faults|failures|recovery|process)::/)'
+
+crowd: agents ## 64 real agents with 8 places, and a killed server in the middle: time and memory
+	@tools/test-deps.sh git nextest
+	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked --test it --run-ignored only --no-capture -E 'test(/crowd::/)'
 
 test-fast: ## On SQLite, without the tests that start a real agent CLI
 	@tools/test-deps.sh git nextest

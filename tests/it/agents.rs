@@ -1,5 +1,6 @@
 //! Agents that stay: messages, steering, interrupts, parking, ends and forks, with the real Claude Code CLI.
 
+mod crowd;
 mod recovery;
 
 use crate::support::{TestApp, path_of};

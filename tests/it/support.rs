@@ -176,6 +176,24 @@ impl TestApp {
         line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).expect("a number") * 1024
     }
 
+    /// Memory that shims, CLIs and their tools have in use, shared pages counted each time.
+    pub(crate) fn agents_resident_bytes(&self) -> u64 {
+        let entries = std::fs::read_dir("/proc").expect("procfs").filter_map(Result::ok);
+        let ours = |path: &Path| {
+            let environ = std::fs::read(path.join("environ")).unwrap_or_default();
+            let command = std::fs::read(path.join("cmdline")).unwrap_or_default();
+            let data = self.data_dir().to_string_lossy().into_owned();
+            let marked = String::from_utf8_lossy(&environ).contains("MAS_PROCESS_MARKER=");
+            (marked && String::from_utf8_lossy(&environ).contains(&data)) || String::from_utf8_lossy(&command).contains(&data)
+        };
+        let resident = entries.map(|entry| entry.path()).filter(|path| ours(path)).filter_map(|path| {
+            let status = std::fs::read_to_string(path.join("status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.to_owned();
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        resident.sum::<u64>() * 1024
+    }
+
     /// SIGKILL: the server ends without a chance to do anything.
     pub(crate) fn kill(&mut self) {
         kill_process(self.pid(), Signal::KILL).expect("killed");
