@@ -105,7 +105,12 @@ mod tests {
 
     #[test]
     fn operate_includes_read_but_not_the_other_way_round() {
-        let with = |scope| Principal { key_id: KeyId::generate(), user: "ann".into(), scopes: vec![scope], limits: KeyLimits::default() };
+        let with = |scope| Principal {
+            key_id: KeyId::generate(),
+            user: "ann".into(),
+            scopes: vec![scope],
+            limits: KeyLimits::default(),
+        };
         assert!(authorise(&with(Scope::Operate), Scope::Read).is_ok());
         assert!(authorise(&with(Scope::Admin), Scope::Operate).is_ok());
         let error = authorise(&with(Scope::Read), Scope::Operate).expect_err("read may not change anything");

@@ -68,11 +68,7 @@ impl Bus {
     }
 
     /// Answers [`Bus::process_facts`] for an agent until the guard is dropped.
-    pub fn serve_facts(
-        &self,
-        agent: AgentId,
-        measure: impl Fn() -> Option<ProcessFacts> + Send + Sync + 'static,
-    ) -> FactsGuard {
+    pub fn serve_facts(&self, agent: AgentId, measure: impl Fn() -> Option<ProcessFacts> + Send + Sync + 'static) -> FactsGuard {
         match self {
             Self::Local(local) => local.serve_facts(agent, local::Measure(Arc::new(measure))),
         }

@@ -5,6 +5,7 @@ mod config;
 mod doctor;
 mod gc;
 mod key;
+mod log;
 mod model;
 mod openapi;
 mod output;
@@ -13,6 +14,7 @@ mod serve;
 
 use crate::{
     config::{Config, Flags, LogFormat},
+    model::id::AgentId,
     process::shim,
 };
 use clap::{Parser, Subcommand};
@@ -68,6 +70,16 @@ enum Command {
         /// Only print what would be removed
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Print what an agent's CLI wrote, as it came: the raw logs of all its processes in order
+    Log {
+        #[command(flatten)]
+        common: Common,
+        /// The agent
+        agent: AgentId,
+        /// What it wrote to standard error instead
+        #[arg(long)]
+        stderr: bool,
     },
     /// Copy the database to a file, while the server works
     Backup(backup::BackupArgs),
@@ -128,6 +140,9 @@ impl Cli {
             }
             Command::Gc { common, dry_run } => {
                 Config::load(&common.flags()).map_err(Into::into).and_then(|config| gc::run(&config, dry_run))
+            }
+            Command::Log { common, agent, stderr } => {
+                Config::load(&common.flags()).map_err(Into::into).and_then(|config| log::run(&config, agent, stderr))
             }
             Command::Backup(arguments) => backup::back_up(arguments),
             Command::Restore(arguments) => backup::restore(arguments),

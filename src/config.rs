@@ -170,6 +170,7 @@ pub struct Runner {
     pub max_processes: u32,
     pub task_timeout_seconds: u32,
     pub max_output_bytes: u64,
+    pub rotate_output_bytes: u64,
     pub on_shutdown: OnShutdown,
 }
 

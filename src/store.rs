@@ -19,12 +19,12 @@ mod runs;
 mod tasks;
 
 pub use agents::{AgentFilter, AgentUsage};
+pub use append::{Appended, Batch, Begun, RunUpdate};
 pub use claim::LiveAgents;
 pub use copy::{
     CopyError, PostgresUse, check_postgres_migrations, check_sqlite_copy, check_sqlite_migrations, copy_sqlite,
     libpq_environment, postgres_use,
 };
-pub use append::{Appended, Batch, Begun, RunUpdate};
 pub use housekeeping::{AgentRest, ProcessEnd, SpentTask};
 pub use insert::{Inserted, Quota};
 pub use log::{EventFilter, LoggedEvent};

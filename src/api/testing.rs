@@ -65,7 +65,13 @@ impl TestApi {
     }
 
     pub(super) async fn key(&self, user: &str, scopes: &[Scope]) -> String {
-        let new = NewKey { user: user.into(), name: "test".into(), scopes: scopes.to_vec(), expires_at: None, limits: crate::model::quota::KeyLimits::default() };
+        let new = NewKey {
+            user: user.into(),
+            name: "test".into(),
+            scopes: scopes.to_vec(),
+            expires_at: None,
+            limits: crate::model::quota::KeyLimits::default(),
+        };
         self.test.app.create_key(new).await.expect("a key").1
     }
 

@@ -85,8 +85,8 @@ impl App {
         let is_working = |status| matches!(status, AgentStatus::Starting | AgentStatus::Busy | AgentStatus::Interrupting);
         loop {
             let agent = self.find_agent(who, id).await?;
-            let has_work = !agent.status.is_ended()
-                && (is_working(agent.status) || self.store.count_waiting_messages(agent.id).await? > 0);
+            let has_work =
+                !agent.status.is_ended() && (is_working(agent.status) || self.store.count_waiting_messages(agent.id).await? > 0);
             if !has_work || !waiter.changed().await {
                 return self.agent_resource(agent).await;
             }

@@ -76,7 +76,9 @@ pub enum AppError {
         status: AgentStatus,
     },
     /// The agent works, so its conversation cannot be taken over.
-    #[error("{id} is `{status}`; wait until its turn is over (get_agent with wait_seconds), or interrupt it (interrupt_agent), then fork it")]
+    #[error(
+        "{id} is `{status}`; wait until its turn is over (get_agent with wait_seconds), or interrupt it (interrupt_agent), then fork it"
+    )]
     AgentBusy {
         /// The agent.
         id: AgentId,

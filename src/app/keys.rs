@@ -78,7 +78,13 @@ impl App {
         if self.store.find_key(&prefix(&hash)).await?.is_some_and(|(_, stored)| stored == hash) {
             return Ok(false);
         }
-        let new = NewKey { user: ADMIN_USER.into(), name: name.into(), scopes: vec![Scope::Admin], expires_at: None, limits: KeyLimits::default() };
+        let new = NewKey {
+            user: ADMIN_USER.into(),
+            name: name.into(),
+            scopes: vec![Scope::Admin],
+            expires_at: None,
+            limits: KeyLimits::default(),
+        };
         self.insert_key(new, secret).await.map(|_| true)
     }
 
@@ -193,7 +199,13 @@ mod tests {
     #[tokio::test]
     async fn only_valid_keys_open() {
         let test = TestApp::start().await;
-        let new = NewKey { user: "ann".into(), name: "laptop".into(), scopes: vec![Scope::Read], expires_at: None, limits: KeyLimits::default() };
+        let new = NewKey {
+            user: "ann".into(),
+            name: "laptop".into(),
+            scopes: vec![Scope::Read],
+            expires_at: None,
+            limits: KeyLimits::default(),
+        };
         let (key, secret) = test.app.create_key(new.clone()).await.expect("made");
         assert_eq!(test.app.authenticate(&secret).await.expect("opens").user, "ann");
         for wrong in ["", "mas_", "nonsense", &secret[1..], &"x".repeat(1000)] {
@@ -208,7 +220,13 @@ mod tests {
     #[tokio::test]
     async fn a_watch_notices_a_revoked_and_an_expired_key() {
         let test = TestApp::start().await;
-        let new = NewKey { user: "ann".into(), name: "laptop".into(), scopes: vec![Scope::Read], expires_at: None, limits: KeyLimits::default() };
+        let new = NewKey {
+            user: "ann".into(),
+            name: "laptop".into(),
+            scopes: vec![Scope::Read],
+            expires_at: None,
+            limits: KeyLimits::default(),
+        };
         let (key, secret) = test.app.create_key(new.clone()).await.expect("made");
         let mut watch = KeyWatch::new(test.app.authenticate(&secret).await.expect("opens"));
         watch.hurry();
@@ -231,7 +249,13 @@ mod tests {
     #[tokio::test]
     async fn an_adopted_key_is_an_admins_and_stays_revoked() {
         let test = TestApp::start().await;
-        let reader = NewKey { user: "ann".into(), name: "x".into(), scopes: vec![Scope::Read], expires_at: None, limits: KeyLimits::default() };
+        let reader = NewKey {
+            user: "ann".into(),
+            name: "x".into(),
+            scopes: vec![Scope::Read],
+            expires_at: None,
+            limits: KeyLimits::default(),
+        };
         test.app.create_key(reader).await.expect("made");
         assert!(!test.app.has_admin_key().await.expect("asked"), "a reader's key does not count");
         assert!(test.app.adopt_admin_key("start", "mas_from_environment").await.expect("made"));

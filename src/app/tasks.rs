@@ -127,7 +127,8 @@ impl App {
         let limit = page_limit(query.limit)?;
         check_filter("project", query.project.as_deref())?;
         let before = query.cursor.as_deref().map(page_cursor).transpose()?;
-        let agent = query.agent_id.as_deref().map(|id| id.parse().map_err(|error| AppError::field("agent_id", format!("{error}"))));
+        let agent =
+            query.agent_id.as_deref().map(|id| id.parse().map_err(|error| AppError::field("agent_id", format!("{error}"))));
         let agent = agent.transpose()?;
         let filter = TaskFilter {
             owner: who.owner_filter(),

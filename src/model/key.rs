@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn admin_includes_all_scopes_and_sees_all_users() {
-        let mut principal = Principal { key_id: KeyId::generate(), user: "ann".into(), scopes: vec![Scope::Read], limits: KeyLimits::default() };
+        let mut principal =
+            Principal { key_id: KeyId::generate(), user: "ann".into(), scopes: vec![Scope::Read], limits: KeyLimits::default() };
         assert!(principal.allows(Scope::Read) && !principal.allows(Scope::Operate));
         assert_eq!(principal.owner_filter(), Some("ann"));
         principal.scopes = vec![Scope::Admin];

@@ -27,6 +27,7 @@ impl Runner {
             max_retries: settings.max_task_retries,
             retry_delay: seconds(settings.retry_delay_seconds),
             park_after: seconds(settings.park_after_seconds),
+            rotate_bytes: settings.rotate_output_bytes,
             ready_timeout: seconds(settings.ready_timeout_seconds),
             interrupt_timeout: seconds(settings.interrupt_timeout_seconds),
             exit_timeout: seconds(settings.exit_timeout_seconds),
@@ -49,11 +50,11 @@ impl Runner {
         let mut caps = task_caps(task);
         caps.extend(self.agent_caps(agent, run).await);
         caps.extend(self.daily_caps(task).await);
-        let (stall, stall_set_by) = first_of([
-            (task.limits.idle_timeout_seconds, SetBy::Task),
-            (agent.limits.idle_timeout_seconds, SetBy::Agent),
-        ])
-        .map_or((seconds(settings.stall_timeout_seconds), SetBy::Gateway), |(stall, by)| (TimeDelta::seconds(stall.into()), by));
+        let (stall, stall_set_by) =
+            first_of([(task.limits.idle_timeout_seconds, SetBy::Task), (agent.limits.idle_timeout_seconds, SetBy::Agent)])
+                .map_or((seconds(settings.stall_timeout_seconds), SetBy::Gateway), |(stall, by)| {
+                    (TimeDelta::seconds(stall.into()), by)
+                });
         let timeout_set_by = if agent.limits.timeout_seconds == Some(task.timeout_seconds) && task.mode.is_some() {
             SetBy::Agent
         } else {
@@ -74,10 +75,7 @@ impl Runner {
                 retries: settings.max_retries_per_turn,
                 garbage_lines: settings.max_garbage_lines,
             },
-            output_bytes: first_of([
-                (task.limits.max_output_bytes, SetBy::Task),
-                (agent.limits.max_output_bytes, SetBy::Agent),
-            ]),
+            output_bytes: first_of([(task.limits.max_output_bytes, SetBy::Task), (agent.limits.max_output_bytes, SetBy::Agent)]),
             caps,
         }
     }

@@ -59,6 +59,8 @@ pub(super) struct Machine {
     /// Lines whose writing is not yet known to have happened.
     pub(super) outbox: Vec<Outgoing>,
     pub(super) next_seq: i64,
+    /// What the CLI has written.
+    output_bytes: u64,
 }
 
 impl Machine {
@@ -80,6 +82,7 @@ impl Machine {
             failure: None,
             outbox: vec![],
             next_seq: 1,
+            output_bytes: 0,
         }
     }
 
@@ -152,6 +155,7 @@ impl Machine {
         let parsed = match brief.backend {
             Backend::ClaudeCode => claude_code::parse_line(&mut self.session, line),
         };
+        self.output_bytes += line.len() as u64 + 1;
         self.has_session |= parsed.events.iter().any(is_session_start);
         // A resumed turn begins by itself, perhaps before the handshake is answered.
         if self.phase == Phase::Starting && self.beginning == Beginning::ResumeTurn && parsed.events.iter().any(is_session_start)

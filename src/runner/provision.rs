@@ -146,9 +146,7 @@ impl Runner {
         if let Some(task) = task {
             self.bus.notify(Topic::Task(task.id));
         }
-        Ok(stored
-            .filter(|stored| *stored)
-            .map(|_| Actor::new(self, agent, task.cloned(), &process, machine, brief, Some(place))))
+        Ok(stored.filter(|stored| *stored).map(|_| Actor::new(self, agent, task.cloned(), &process, machine, brief, Some(place))))
     }
 
     /// Makes sure that the CLI is there and that the agent has its directory, and a fork its conversation.
@@ -211,7 +209,8 @@ impl Runner {
             }
             self.idlers.ask(id);
             if tokio::time::timeout_at(limit, changes.changed()).await.is_err() {
-                let detail = format!("{id} went on working, so its conversation could not be copied; fork it again when it rests");
+                let detail =
+                    format!("{id} went on working, so its conversation could not be copied; fork it again when it rests");
                 return Err(Failure::new(FailureCode::NotReady, detail));
             }
         }

@@ -28,9 +28,7 @@ impl Runner {
         for process in open.unwrap_or_default() {
             if let Some((actor, is_readable)) = self.actor_of(&process).await {
                 let (agent, task) = (actor.agent.id, actor.task.as_ref().map(|task| task.id));
-                let work = async move {
-                    if is_readable { actor.run_recovered().await } else { actor.run_unreadable().await }
-                };
+                let work = async move { if is_readable { actor.run_recovered().await } else { actor.run_unreadable().await } };
                 self.supervise(Some(agent), task, Box::pin(work));
             }
         }

@@ -232,7 +232,8 @@ impl Store {
     /// Marks the agent as to be ended and cancels the messages that wait for it. One without a process is ended at once.
     /// `None`: there is no such agent.
     pub async fn request_termination(&self, id: AgentId, at: DateTime<Utc>) -> Result<Option<Agent>, StoreError> {
-        const MARK: &str = "UPDATE agent SET terminate_requested = TRUE, updated_at = $2 WHERE id = $1 AND status <> 'terminated'";
+        const MARK: &str =
+            "UPDATE agent SET terminate_requested = TRUE, updated_at = $2 WHERE id = $1 AND status <> 'terminated'";
         const END: &str = "UPDATE agent SET status = 'terminated', generation = generation + 1, failure = NULL WHERE id = $1 AND \
                            (status IN ('parked', 'failed', 'lost') OR (status = 'starting' AND generation = 0))";
         let db = self.db.clone();

@@ -148,7 +148,7 @@ const SEND_TASK: &str = "UPDATE task SET status = 'assigned', run_id = $3, updat
                          WHERE id = $1 AND generation = $2 AND status = 'created' AND NOT cancel_requested";
 const JOIN_TASK: &str = "UPDATE task SET status = 'complete', joined_task_id = $2, run_id = $3, updated_at = $4, \
                          started_at = $4, ended_at = $4, generation = generation + 1 WHERE id = $1 AND status = 'assigned'";
-pub(super) const RELEASE_TASK: &str = "UPDATE task SET status = 'created', run_id = NULL, updated_at = $2, \
+const RELEASE_TASK: &str = "UPDATE task SET status = 'created', run_id = NULL, updated_at = $2, \
                                        generation = generation + 1 WHERE id = $1 AND status = 'assigned'";
 
 const INSERT_NEXT: &str = "INSERT INTO process (id, agent_id, run_id, stdout_offset, state, started_at) \
@@ -194,17 +194,15 @@ impl Prepared {
     fn new(batch: &Batch<'_>) -> Result<Self, StoreError> {
         let at = micros(batch.at);
         let run = match batch.run {
-            Some(run) => {
-                Some(PreparedRun {
-                    id: run.id.uuid(),
-                    progress: text(run.progress).into_owned(),
-                    latest_output: text(run.latest_output).into_owned(),
-                    outcome: JsonText::of(run.outcome)?,
-                    ended_at: run.ended.then_some(at),
-                    cost_usd: run.outcome.cost_usd,
-                    tokens: run.outcome.tokens.and_then(|tokens| i64::try_from(tokens).ok()),
-                })
-            }
+            Some(run) => Some(PreparedRun {
+                id: run.id.uuid(),
+                progress: text(run.progress).into_owned(),
+                latest_output: text(run.latest_output).into_owned(),
+                outcome: JsonText::of(run.outcome)?,
+                ended_at: run.ended.then_some(at),
+                cost_usd: run.outcome.cost_usd,
+                tokens: run.outcome.tokens.and_then(|tokens| i64::try_from(tokens).ok()),
+            }),
             None => None,
         };
         let task = match &batch.task {

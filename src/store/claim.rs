@@ -18,7 +18,8 @@ use uuid::Uuid;
 /// Tasks that need a process: those for no agent in particular, and messages to agents that have none.
 fn waiting(without: &[KeyId], lock: &str) -> String {
     let keys: Vec<String> = (0..without.len()).map(|index| format!("${}", index + 2)).collect();
-    let keys = if keys.is_empty() { String::new() } else { format!(" AND (t.key_id IS NULL OR t.key_id NOT IN ({}))", keys.join(", ")) };
+    let keys =
+        if keys.is_empty() { String::new() } else { format!(" AND (t.key_id IS NULL OR t.key_id NOT IN ({}))", keys.join(", ")) };
     format!(
         "SELECT t.id FROM task t WHERE t.status = '{}' AND NOT t.cancel_requested AND (t.agent_id IS NULL OR EXISTS \
          (SELECT 1 FROM agent a WHERE a.id = t.agent_id AND a.status = '{}' AND NOT a.terminate_requested)){keys} \

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::model::{
     agent::Agent,
-    id::{AgentId, KeyId, RunId, TaskId},
+    id::{AgentId, KeyId, RunId},
     quota::{KeyLimits, LimitReached, SetBy},
     task::Task,
 };
@@ -54,8 +54,7 @@ struct Check {
     most: f64,
 }
 
-const COUNT_AGENTS: &str =
-    "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM agent WHERE status NOT IN ('terminated', 'failed', 'lost') AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
+const COUNT_AGENTS: &str = "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM agent WHERE status NOT IN ('terminated', 'failed', 'lost') AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
 const COUNT_QUEUED: &str =
     "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM task WHERE status = 'created' AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
 const SUM_USD: &str = "SELECT CAST(COALESCE(sum(r.cost_usd), 0) AS DOUBLE PRECISION) FROM run r JOIN task t ON t.id = r.task_id \
@@ -289,16 +288,5 @@ impl Store {
     pub async fn count_waiting_messages(&self, agent: AgentId) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT count(*) FROM task WHERE agent_id = $1 AND status = 'created' AND NOT cancel_requested";
         Ok(on!(read & self.db, |p| sqlx::query_scalar(SQL).bind(agent.uuid()).fetch_one(p).await?))
-    }
-
-    /// Removes the tie between a task that waits again and the run it was to join.
-    pub async fn release_task(&self, id: TaskId, at: DateTime<Utc>) -> Result<(), StoreError> {
-        on!(write & self.db, |p| sqlx::query(super::append::RELEASE_TASK)
-            .bind(id.uuid())
-            .bind(micros(at))
-            .execute(p)
-            .await
-            .map(drop)?);
-        Ok(())
     }
 }

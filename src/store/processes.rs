@@ -51,6 +51,13 @@ impl ProcessRow {
 }
 
 impl Store {
+    /// Every process the agent has had, oldest first.
+    pub async fn list_processes_of(&self, agent: AgentId) -> Result<Vec<Process>, StoreError> {
+        const SQL: &str = "SELECT * FROM process WHERE agent_id = $1 ORDER BY id";
+        let rows: Vec<ProcessRow> = on!(read & self.db, |p| sqlx::query_as(SQL).bind(agent.uuid()).fetch_all(p).await?);
+        rows.into_iter().map(ProcessRow::into_process).collect()
+    }
+
     /// Processes without a stored end, oldest first: what a starting runner has to look after.
     pub async fn list_open_processes(&self) -> Result<Vec<Process>, StoreError> {
         const SQL: &str = "SELECT * FROM process WHERE ended_at IS NULL ORDER BY id";

@@ -101,7 +101,8 @@ async fn cli_an_interrupt_stops_a_stubborn_tool_within_two_seconds_and_keeps_the
 async fn cli_several_agents_are_interrupted_at_once() {
     let app = TestApp::with_lab(&[]).await;
     let hang = json!({"steps": [{"text": "on it", "tool_use": {"name": "Bash", "input": {"command": "sleep 600"}}}]});
-    let (one, two, idle) = (app.agent(json!({"project": "lab"})).await, app.agent(json!({"project": "lab"})).await, app.agent(json!({})).await);
+    let (one, two, idle) =
+        (app.agent(json!({"project": "lab"})).await, app.agent(json!({"project": "lab"})).await, app.agent(json!({})).await);
     let (first, second) = (app.tell(&one, &hang, json!({})).await, app.tell(&two, &hang, json!({})).await);
     until_tool_runs(&app, &first).await;
     until_tool_runs(&app, &second).await;
@@ -124,7 +125,8 @@ async fn cli_steering_joins_the_running_turn_between_two_steps() {
     let agent = app.agent(json!({"project": "lab"})).await;
     let gate = app.dir.path().join("gate");
     let command = format!("until ls {} 2>/dev/null; do sleep 0.05; done", gate.display());
-    let plan = json!({"steps": [{"text": "I wait.", "tool_use": {"name": "Bash", "input": {"command": command}}}, {"text": "through"}]});
+    let plan =
+        json!({"steps": [{"text": "I wait.", "tool_use": {"name": "Bash", "input": {"command": command}}}, {"text": "through"}]});
     let task = app.tell(&agent, &plan, json!({})).await;
     until_tool_runs(&app, &task).await;
     let steer = app.tell(&agent, &json!("Use HERON as the name."), json!({"mode": "steer"})).await;

@@ -216,8 +216,7 @@ fn result(state: &mut SessionState, value: &Value) -> Parsed {
     state.total_cost_usd = total.unwrap_or(state.total_cost_usd);
     state.total_tokens = all_tokens.unwrap_or(state.total_tokens);
     let failure = is_error.then(|| failure(state, value, final_text.as_deref(), &errors));
-    let end =
-        TurnEnd {
+    let end = TurnEnd {
         failure,
         text: final_text,
         structured_output,

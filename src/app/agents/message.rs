@@ -62,15 +62,8 @@ impl SendMessage {
         refusals.budget_usd(self.budget_usd);
         let timeout = refusals.within("timeout_seconds", self.timeout_seconds, 1..=TIMEOUT_SECONDS.into());
         refusals.finish()?;
-        let asked = serde_json::json!([
-            "message",
-            agent.id,
-            self.text,
-            self.mode,
-            self.priority,
-            self.timeout_seconds,
-            self.budget_usd
-        ]);
+        let asked =
+            serde_json::json!(["message", agent.id, self.text, self.mode, self.priority, self.timeout_seconds, self.budget_usd]);
         let now = now();
         let task = Task {
             id: TaskId::generate(),

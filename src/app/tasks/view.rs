@@ -5,8 +5,8 @@ use crate::{
     model::{
         agent::AgentType,
         id::{AgentId, TaskId},
-        runner::Pause,
         run::{Changes, Failure, FailureCode, Provenance, Run, Usage},
+        runner::Pause,
         task::{MessageMode, OnLost, Priority, Task, TaskStatus},
     },
 };
@@ -230,7 +230,9 @@ fn progress(task: &Task, of_run: String, pause: Option<Pause>) -> String {
 
 fn next_step(task: &Task) -> String {
     if let Some(joined) = task.joined_task_id {
-        return format!("The message joined the running turn. Call get_task with the id {joined} and wait_seconds=40 for its end.");
+        return format!(
+            "The message joined the running turn. Call get_task with the id {joined} and wait_seconds=40 for its end."
+        );
     }
     let words = match task.status {
         TaskStatus::Failed if task.dead_letter => {

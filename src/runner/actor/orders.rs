@@ -151,8 +151,7 @@ impl Actor {
     async fn refuse(&mut self, message: &Task, failure: Failure) -> bool {
         let change = TaskChange { status: TaskStatus::Failed, failure: Some(failure), dead_letter: false, at: Utc::now() };
         let (id, generation) = (message.id, message.generation);
-        let done =
-            self.runner.with_patience("fail a task", || self.runner.store.change_task(id, generation, &change)).await;
+        let done = self.runner.with_patience("fail a task", || self.runner.store.change_task(id, generation, &change)).await;
         self.runner.bus.notify(Topic::Task(id));
         self.look = true;
         done.is_some()

@@ -73,7 +73,11 @@ impl Machine {
     /// When the turn should be tried again, if the provider is to blame and there were not too many tries.
     pub(super) fn retry_at(&self, brief: &Brief, failure: &Failure, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let turn = self.turn.as_ref()?;
-        if !failure.code.is_of_provider() || turn.outcome.retries >= brief.max_retries || self.fate.is_some() || self.phase != Phase::Working {
+        if !failure.code.is_of_provider()
+            || turn.outcome.retries >= brief.max_retries
+            || self.fate.is_some()
+            || self.phase != Phase::Working
+        {
             return None;
         }
         if let Some(reset) = turn.resets_at.filter(|_| failure.code == FailureCode::RateLimited) {
@@ -96,9 +100,13 @@ impl Machine {
         if let Some(turn) = &mut self.turn {
             turn.outcome.retries += 1;
             turn.outcome.result = None;
-            reaction.retry = Some(Retry { failure: failure.clone(), resets_at: turn.resets_at.filter(|_| failure.code == FailureCode::RateLimited) });
+            reaction.retry = Some(Retry {
+                failure: failure.clone(),
+                resets_at: turn.resets_at.filter(|_| failure.code == FailureCode::RateLimited),
+            });
             let (time, detail) = (at.format("%H:%M:%S"), failure.detail);
-            let words = format!("waiting until {time} UTC to try again ({} of {}): {detail}", turn.outcome.retries, brief.max_retries);
+            let words =
+                format!("waiting until {time} UTC to try again ({} of {}): {detail}", turn.outcome.retries, brief.max_retries);
             reaction.events.push(EventKind::Status { state: "retrying".into(), detail: Some(words.clone()) });
             // Waiting for the provider is not working time.
             turn.until = turn.until.map(|until| until + (at - now));

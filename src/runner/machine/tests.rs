@@ -1,5 +1,7 @@
 //! Every path of the machine, without a process.
 
+mod durable;
+
 use super::*;
 use crate::{
     model::{
@@ -13,21 +15,21 @@ use crate::{
 };
 use serde_json::{Value, json};
 
-const READY: &str = r#"{"type":"control_response","response":{"subtype":"success","request_id":"i","response":{"account":{"apiKeySource":"ANTHROPIC_API_KEY"}}}}"#;
+pub(super) const READY: &str = r#"{"type":"control_response","response":{"subtype":"success","request_id":"i","response":{"account":{"apiKeySource":"ANTHROPIC_API_KEY"}}}}"#;
 const LOGGED_OUT: &str = r#"{"type":"control_response","response":{"subtype":"success","request_id":"i","response":{"account":{"tokenSource":"none","apiProvider":"firstParty"}}}}"#;
-const MESSAGE: &str = r#"{"type":"assistant","message":{"model":"m","content":[{"type":"text","text":"half done"}]}}"#;
-const RESULT: &str = r#"{"type":"result","subtype":"success","is_error":false,"result":"done","total_cost_usd":0.1,"usage":{"input_tokens":3,"output_tokens":4}}"#;
-const INTERRUPTED: &str =
+pub(super) const MESSAGE: &str = r#"{"type":"assistant","message":{"model":"m","content":[{"type":"text","text":"half done"}]}}"#;
+pub(super) const RESULT: &str = r#"{"type":"result","subtype":"success","is_error":false,"result":"done","total_cost_usd":0.1,"usage":{"input_tokens":3,"output_tokens":4}}"#;
+pub(super) const INTERRUPTED: &str =
     r#"{"type":"result","subtype":"error_during_execution","is_error":true,"errors":["x"],"total_cost_usd":0.0}"#;
 
-struct Stage {
-    brief: Brief,
-    machine: Machine,
-    now: DateTime<Utc>,
+pub(super) struct Stage {
+    pub(super) brief: Brief,
+    pub(super) machine: Machine,
+    pub(super) now: DateTime<Utc>,
 }
 
 impl Stage {
-    fn new(output_schema: Option<Value>) -> Self {
+    pub(super) fn new(output_schema: Option<Value>) -> Self {
         let now = DateTime::from_timestamp(1_800_000_000, 0).expect("valid");
         let order = Order {
             task_id: TaskId::generate(),
@@ -56,6 +58,7 @@ impl Stage {
             max_retries: 2,
             retry_delay: TimeDelta::seconds(8),
             park_after: TimeDelta::seconds(300),
+            rotate_bytes: 1_000_000,
             ready_timeout: TimeDelta::seconds(10),
             interrupt_timeout: TimeDelta::seconds(2),
             exit_timeout: TimeDelta::seconds(5),
@@ -68,31 +71,31 @@ impl Stage {
         stage
     }
 
-    fn input(&mut self, input: Input<'_>) -> Reaction {
+    pub(super) fn input(&mut self, input: Input<'_>) -> Reaction {
         self.machine.handle(&self.brief, self.now, input)
     }
 
-    fn line(&mut self, line: &str) -> Reaction {
+    pub(super) fn line(&mut self, line: &str) -> Reaction {
         self.input(Input::Line(line))
     }
 
     /// Lets time pass until the machine wants to be woken.
-    fn wait(&mut self) -> Reaction {
+    pub(super) fn wait(&mut self) -> Reaction {
         self.now = self.machine.wakes_at().expect("waits for something");
         self.input(Input::Time)
     }
 
-    fn exit(&mut self, reason: ExitReason, code: Option<i32>) -> Reaction {
+    pub(super) fn exit(&mut self, reason: ExitReason, code: Option<i32>) -> Reaction {
         let exit = ExitRecord { code, signal: None, reason, detail: None, ended_at: self.now, stdout_bytes: 0 };
         let conversation = Conversation::LacksPrompt;
         self.input(Input::Exited { exit: &exit, partial_tail: None, stderr: "it said why", conversation })
     }
 
-    fn turn(&self) -> &Turn {
+    pub(super) fn turn(&self) -> &Turn {
         self.machine.turn.as_ref().expect("a turn")
     }
 
-    fn failure(&self) -> (FailureCode, &str) {
+    pub(super) fn failure(&self) -> (FailureCode, &str) {
         match &self.turn().verdict {
             Some(Verdict::Failed(failure)) => (failure.code, &failure.detail),
             other => panic!("not failed: {other:?}"),

@@ -335,6 +335,11 @@ impl Machine {
     pub(super) fn rest(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
         let until = now + brief.park_after;
         reaction.agent = Some(AgentStatus::Idle);
+        if self.output_bytes > brief.rotate_bytes {
+            // The next process begins a new log.
+            self.enter(Phase::Idle, None);
+            return self.park(brief, now, reaction);
+        }
         reaction.effects.push(super::shim_deadline(until));
         self.enter(Phase::Idle, Some(until));
     }
@@ -348,7 +353,8 @@ impl Turn {
     fn judge(&mut self, order: &Order, failure: Option<Failure>, structured_output: Option<Value>) -> Verdict {
         if let Some(mut failure) = failure {
             if failure.code == FailureCode::BudgetExceeded
-                && let Some(cap) = order.caps.iter().filter(|cap| cap.unit == CapUnit::Usd).min_by(|a, b| a.left.total_cmp(&b.left))
+                && let Some(cap) =
+                    order.caps.iter().filter(|cap| cap.unit == CapUnit::Usd).min_by(|a, b| a.left.total_cmp(&b.left))
             {
                 failure = failure.by_limit(&cap.limit.name, cap.limit.set_by, cap.limit.value);
             }

@@ -30,6 +30,8 @@ pub(in crate::runner) struct Brief {
     pub(in crate::runner) max_retries: u32,
     pub(in crate::runner) retry_delay: TimeDelta,
     pub(in crate::runner) park_after: TimeDelta,
+    /// Output of a process that does not wait for another turn.
+    pub(in crate::runner) rotate_bytes: u64,
     pub(in crate::runner) ready_timeout: TimeDelta,
     pub(in crate::runner) interrupt_timeout: TimeDelta,
     pub(in crate::runner) exit_timeout: TimeDelta,

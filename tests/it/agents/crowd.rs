@@ -34,8 +34,7 @@ async fn crowd(count: usize, places: usize) {
     .await;
     let begun = Instant::now();
     let names = futures::stream::iter(0..count).map(|number| format!("agent {number}"));
-    let agents: Vec<Value> =
-        names.map(|name| create(&app, name)).buffered(CLIENTS).collect().await;
+    let agents: Vec<Value> = names.map(|name| create(&app, name)).buffered(CLIENTS).collect().await;
     let mut messages: Vec<(String, Value)> = Vec::new();
     for turn in ["first", "second"] {
         let told = futures::stream::iter(agents.iter().enumerate()).map(async |(number, agent)| {

@@ -123,9 +123,11 @@ async fn cli_a_reclaimed_worktree_is_made_again_for_the_next_message() {
     let repository = app.repository("shop");
     app.launch();
     let agent = app.agent(json!({"project": "shop"})).await;
-    let write = |name: &str| json!({"steps": [
-        {"tool_use": {"name": "Write", "input": {"file_path": format!("{{}}/{name}"), "content": "x"}}}, {"text": "written"},
-    ]});
+    let write = |name: &str| {
+        json!({"steps": [
+            {"tool_use": {"name": "Write", "input": {"file_path": format!("{{}}/{name}"), "content": "x"}}}, {"text": "written"},
+        ]})
+    };
     let place = app.agent_until(&agent, |agent| agent["workspace"].is_string()).await["workspace"].clone();
     let plan = write("first.txt").to_string().replace("{}", place.as_str().expect("a directory"));
     let task = app.tell(&agent, &serde_json::from_str(&plan).expect("JSON"), json!({"wait_seconds": 40})).await;

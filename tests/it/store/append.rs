@@ -127,7 +127,8 @@ async fn an_illegal_task_change_leaves_the_task_but_keeps_the_events() {
     let before = store.get_task(run_of(&p).task_id, None).await.expect("read");
     let events = [event(&p, 1, message("x"))];
     let illegal = TaskChange { status: TaskStatus::Complete, failure: None, dead_letter: false, at: now() };
-    let done = store.append(&Batch { task: Some((run_of(&p).task_id, illegal)), ..batch(&p, (0, 1), &Value::Null, &events) }).await;
+    let done =
+        store.append(&Batch { task: Some((run_of(&p).task_id, illegal)), ..batch(&p, (0, 1), &Value::Null, &events) }).await;
     assert_eq!(done.expect("appended"), Appended::Done { task: None });
     assert_eq!(store.get_task(run_of(&p).task_id, None).await.expect("read"), before);
     assert_eq!(store.list_agent_events(p.agent.id, 0, 9, &[]).await.expect("listed"), events);

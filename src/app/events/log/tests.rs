@@ -135,7 +135,13 @@ async fn a_reader_replays_goes_live_and_can_be_sent_elsewhere() {
 async fn a_reader_ends_with_its_key() {
     let test = TestApp::start().await;
     let mut work = work_of(&test, "ann").await;
-    let new = NewKey { user: "ann".into(), name: "laptop".into(), scopes: vec![Scope::Read], expires_at: None, limits: crate::model::quota::KeyLimits::default() };
+    let new = NewKey {
+        user: "ann".into(),
+        name: "laptop".into(),
+        scopes: vec![Scope::Read],
+        expires_at: None,
+        limits: crate::model::quota::KeyLimits::default(),
+    };
     let (key, secret) = test.app.create_key(new).await.expect("made");
     let who = test.app.authenticate(&secret).await.expect("opens");
     let mut reader = test.app.stream_events(&who, &EventLogQuery::default()).await.expect("a reader");
