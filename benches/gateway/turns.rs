@@ -5,7 +5,7 @@ use crate::{
     servers::{Gateway, KEY},
 };
 use mas_gateway::{
-    adapter::{LaunchRequest, claude_code},
+    adapter::{LaunchRequest, Session, claude_code},
     model::project::PermissionMode,
 };
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ pub(crate) async fn direct(claude: &Path, model_url: &str) -> Turn {
     let launch = claude_code::launch(&LaunchRequest {
         executable: claude,
         session_id: Uuid::new_v4(),
-        resume: None,
+        session: Session::New,
         model: None,
         permission_mode: PermissionMode::AcceptEdits,
         allowed_tools: &[],

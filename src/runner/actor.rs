@@ -207,10 +207,8 @@ impl Actor {
         for (line, end) in lines.iter().zip(ends) {
             whole.absorb(self.machine.handle(&self.brief, Utc::now(), Input::Line(line)));
             offset = *end;
-            if whole.turn_over {
-                if !self.store_and_act(std::mem::take(&mut whole), offset).await || !self.follow_up().await {
-                    return false;
-                }
+            if whole.turn_over && !(self.store_and_act(std::mem::take(&mut whole), offset).await && self.follow_up().await) {
+                return false;
             }
         }
         offset == self.offset || self.store_and_act(whole, offset).await

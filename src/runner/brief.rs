@@ -15,9 +15,10 @@ use crate::model::{
 use chrono::{TimeDelta, Utc};
 
 impl Runner {
-    /// The brief of an agent without a turn.
-    pub(super) fn brief(&self, agent: &Agent) -> Brief {
+    /// The brief of an agent whose process is for this task, or for none. The order of a turn is not in it.
+    pub(super) fn brief(&self, agent: &Agent, task: Option<&Task>) -> Brief {
         let settings = &self.settings.runner;
+        let of_task = task.map(|task| task.limits).unwrap_or_default();
         Brief {
             backend: agent.backend,
             role: role(agent),
@@ -31,6 +32,16 @@ impl Runner {
             ready_timeout: seconds(settings.ready_timeout_seconds),
             interrupt_timeout: seconds(settings.interrupt_timeout_seconds),
             exit_timeout: seconds(settings.exit_timeout_seconds),
+            max_memory_bytes: smallest([
+                (of_task.max_memory_bytes, SetBy::Task),
+                (agent.limits.max_memory_bytes, SetBy::Agent),
+                (Some(settings.max_memory_bytes), SetBy::Gateway),
+            ]),
+            max_processes: smallest([
+                (of_task.max_processes, SetBy::Task),
+                (agent.limits.max_processes, SetBy::Agent),
+                (Some(settings.max_processes), SetBy::Gateway),
+            ]),
             order: None,
         }
     }
@@ -39,7 +50,7 @@ impl Runner {
     pub(super) async fn order(&self, task: &Task, agent: &Agent, run: RunId) -> Result<Order, Failure> {
         let order = self.order_of_running(task, agent, run).await;
         match order.caps.iter().find(|cap| cap.left <= 0.0) {
-            Some(cap) => Err(budget_failure(cap)),
+            Some(cap) => Err(budget_failure(cap, "nothing was begun")),
             None => Ok(order),
         }
     }
@@ -55,8 +66,11 @@ impl Runner {
                 .map_or((seconds(settings.stall_timeout_seconds), SetBy::Gateway), |(stall, by)| {
                     (TimeDelta::seconds(stall.into()), by)
                 });
+        // A task is stored with its time, not with who named it.
         let timeout_set_by = if agent.limits.timeout_seconds == Some(task.timeout_seconds) && task.mode.is_some() {
             SetBy::Agent
+        } else if task.timeout_seconds == settings.task_timeout_seconds {
+            SetBy::Gateway
         } else {
             SetBy::Task
         };
@@ -120,19 +134,6 @@ impl Runner {
         let key = self.with_patience("get a key", || self.store.get_key(key)).await.flatten();
         key.map(|key| key.limits).unwrap_or_default().or(self.settings.key_limits)
     }
-
-    /// The smallest of the memory and process limits on the agent's processes.
-    pub(super) fn resources(&self, task: Option<&Task>, agent: &Agent) -> (Option<u64>, Option<u32>) {
-        let settings = &self.settings.runner;
-        let of_task = task.map(|task| task.limits).unwrap_or_default();
-        let memory = [of_task.max_memory_bytes, agent.limits.max_memory_bytes, Some(settings.max_memory_bytes)];
-        let processes = [of_task.max_processes, agent.limits.max_processes, Some(settings.max_processes)];
-        // 0 in the settings: no limit.
-        (
-            memory.into_iter().flatten().filter(|most| *most > 0).min(),
-            processes.into_iter().flatten().filter(|most| *most > 0).min(),
-        )
-    }
 }
 
 /// What is added to the agent's system prompt.
@@ -160,6 +161,12 @@ fn cap(name: &str, set_by: SetBy, unit: CapUnit, most: Option<f64>, spent: f64) 
 
 fn first_of<T>(limits: [(Option<T>, SetBy); 2]) -> Option<(T, SetBy)> {
     limits.into_iter().find_map(|(limit, by)| limit.map(|limit| (limit, by)))
+}
+
+/// The limit that binds, and whose it is. 0 in the settings: no limit.
+fn smallest<T: Copy + Default + Ord>(limits: [(Option<T>, SetBy); 3]) -> Option<(T, SetBy)> {
+    let limits = limits.into_iter().filter_map(|(limit, by)| limit.filter(|most| *most > T::default()).map(|most| (most, by)));
+    limits.min_by_key(|(most, _)| *most)
 }
 
 /// What the process may spend by the CLI's own count, which begins with it. A process that is kept for other turns is

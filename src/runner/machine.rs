@@ -5,14 +5,16 @@
 //! for the CLI wait in `outbox` from that transaction on; after a restart those the shim never saw are sent again.
 
 mod ending;
+mod judge;
 mod recovery;
 mod turn;
 mod types;
 mod watchdog;
 
+pub(super) use judge::budget_failure;
 pub(super) use recovery::Beginning;
-pub(super) use turn::{Turn, budget_failure};
-pub(super) use types::{Brief, Conversation, Effect, Fate, Input, Joining, Order, Phase, Reaction, Retry, Verdict};
+pub(super) use turn::Turn;
+pub(super) use types::{Brief, Conversation, Effect, Fate, Input, Joining, NotBefore, Order, Phase, Reaction, Retry, Verdict};
 pub(super) use watchdog::WatchLimits;
 
 use crate::{
@@ -42,9 +44,7 @@ pub(super) struct Machine {
     pub(super) is_launched: bool,
     pub(super) beginning: Beginning,
     /// The process is not to be started before.
-    pub(super) not_before: Option<DateTime<Utc>>,
-    /// Whether that is because of the provider's limit.
-    pub(super) waits_for_limit: bool,
+    pub(super) not_before: Option<NotBefore>,
     /// Orders to kill that had no effect yet.
     kill_orders: u32,
     /// Whether the CLI has begun a session, which could be resumed.
@@ -71,7 +71,6 @@ impl Machine {
             is_launched: false,
             beginning,
             not_before: None,
-            waits_for_limit: false,
             kill_orders: 0,
             has_session: beginning != Beginning::New,
             is_resume_refused: false,
@@ -288,8 +287,7 @@ fn time_is_up(order: &Order) -> Failure {
     let detail = format!(
         "the task was still running after its {seconds} s; the partial result is kept. Raise `timeout_seconds` or split the task."
     );
-    #[expect(clippy::cast_precision_loss, reason = "for display")]
-    Failure::new(FailureCode::Timeout, detail).by_limit("timeout_seconds", order.timeout_set_by, seconds as f64)
+    order.timed_out(Failure::new(FailureCode::Timeout, detail))
 }
 
 /// When the shim has to end the process by itself, given when the server would.

@@ -31,7 +31,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 /// Longest wait for an agent whose conversation is to be copied.
-const REST_LIMIT: Duration = Duration::from_secs(60);
+const REST_LIMIT: Duration = Duration::from_mins(1);
 
 impl Runner {
     /// Works on a claimed task until its agent's process has ended or the gateway lets go of it.
@@ -104,7 +104,7 @@ impl Runner {
         place: OwnedSemaphorePermit,
     ) -> Result<Option<Actor>, Failure> {
         let now = Utc::now();
-        let mut brief = self.brief(&agent);
+        let mut brief = self.brief(&agent, task);
         let beginning = if agent.session_started { Beginning::Resume } else { Beginning::New };
         let mut machine = Machine::new(now, brief.ready_timeout, beginning);
         let last_seq = self.with_patience("find an agent's last event", || self.store.last_agent_seq(agent.id)).await;
@@ -245,7 +245,9 @@ impl Runner {
         let id = task.map(|task| task.id);
         self.with_patience("fail an agent", || self.store.fail_start(agent, id, failure, Utc::now())).await;
         self.bus.notify(Topic::Agent(agent));
-        id.into_iter().for_each(|task| self.bus.notify(Topic::Task(task)));
+        if let Some(task) = id {
+            self.bus.notify(Topic::Task(task));
+        }
     }
 }
 

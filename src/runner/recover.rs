@@ -3,7 +3,7 @@
 use super::{
     Runner,
     actor::Actor,
-    machine::{Beginning, Machine, Turn},
+    machine::{Beginning, Machine, NotBefore, Turn},
     seconds,
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     store::{Process, TaskChange},
 };
 use chrono::Utc;
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 impl Runner {
     pub(super) async fn recover(self: &Arc<Self>) {
@@ -28,8 +28,9 @@ impl Runner {
         for process in open.unwrap_or_default() {
             if let Some((actor, is_readable)) = self.actor_of(&process).await {
                 let (agent, task) = (actor.agent.id, actor.task.as_ref().map(|task| task.id));
-                let work = async move { if is_readable { actor.run_recovered().await } else { actor.run_unreadable().await } };
-                self.supervise(Some(agent), task, Box::pin(work));
+                let work: Pin<Box<dyn Future<Output = ()> + Send>> =
+                    if is_readable { Box::pin(actor.run_recovered()) } else { Box::pin(actor.run_unreadable()) };
+                self.supervise(Some(agent), task, work);
             }
         }
     }
@@ -44,15 +45,15 @@ impl Runner {
                 (self.rebuild(process).await?, false)
             }
         };
-        let mut brief = self.brief(&agent);
-        let mut task = None;
-        if let Some((id, run)) = machine.turn.as_ref().map(|turn| (turn.task_id, turn.run_id)) {
-            task = self.with_patience("get a task", || self.store.get_task(id, None)).await?;
-            if let Some(task) = &task {
-                brief.order = Some(self.order_of_running(task, &agent, run).await);
-            }
+        let task = match &machine.turn {
+            Some(turn) => self.with_patience("get a task", || self.store.get_task(turn.task_id, None)).await?,
+            None => None,
+        };
+        let mut brief = self.brief(&agent, task.as_ref());
+        if let (Some(task), Some(turn)) = (&task, &machine.turn) {
+            brief.order = Some(self.order_of_running(task, &agent, turn.run_id).await);
         }
-        if let Some(at) = machine.not_before.filter(|at| machine.waits_for_limit && *at > Utc::now()) {
+        if let Some(NotBefore { at, .. }) = machine.not_before.filter(|pause| pause.is_limit && pause.at > Utc::now()) {
             self.gate.pause(at, "the provider's limit is reached".into());
         }
         // An agent that lives already needs no permission to live, but it counts: new ones wait for it.

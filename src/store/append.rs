@@ -251,6 +251,7 @@ impl Prepared {
 
 impl Store {
     /// Stores a batch, all or nothing: the offset, the events, and the changes of runs, agent and tasks.
+    #[expect(clippy::too_many_lines, reason = "one transaction, in its order")]
     pub async fn append(&self, batch: &Batch<'_>) -> Result<Appended, StoreError> {
         let db = self.db.clone();
         let b = Prepared::new(batch)?;

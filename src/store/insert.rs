@@ -13,7 +13,7 @@ use crate::model::{
     agent::Agent,
     id::{AgentId, KeyId, RunId},
     quota::{KeyLimits, LimitReached, SetBy},
-    task::Task,
+    task::{MessageMode, Task},
 };
 use chrono::{DateTime, NaiveTime, Utc};
 
@@ -178,7 +178,7 @@ impl Store {
                         .bind(task.ended_at.map(micros))
                         .bind(task.key_id.map(KeyId::uuid))
                         .bind(limits)
-                        .bind(task.mode.map(|mode| mode.as_str()))
+                        .bind(task.mode.map(MessageMode::as_str))
                         .execute(&mut *t)
                         .await?
                         .rows_affected();

@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
 /// Answers the handshake and takes the prompt, as Claude Code does.
-const GREET: &str = r#"read -r hello
+pub(crate) const GREET: &str = r#"read -r hello
 echo '{"type":"control_response","response":{"subtype":"success","request_id":"x","response":{"account":{"apiKeySource":"none needed"}}}}'
 read -r prompt
 "#;
-const SAY: &str = r#"echo '{"type":"assistant","message":{"model":"m","content":[{"type":"text","text":"half done"}]}}'
+pub(crate) const SAY: &str = r#"echo '{"type":"assistant","message":{"model":"m","content":[{"type":"text","text":"half done"}]}}'
 "#;
-const RESULT: &str = r#"echo '{"type":"result","subtype":"success","is_error":false,"result":"done","total_cost_usd":0}'
+pub(crate) const RESULT: &str = r#"echo '{"type":"result","subtype":"success","is_error":false,"result":"done","total_cost_usd":0}'
 "#;
-const HANG: &str = "trap '' TERM INT HUP; while :; do sleep 1000; done\n";
+pub(crate) const HANG: &str = "trap '' TERM INT HUP; while :; do sleep 1000; done\n";
 
 /// A server whose CLI is this script.
-async fn app(script: &str, settings: &[(&str, &str)]) -> (TestApp, tempfile::TempDir) {
+pub(crate) async fn app(script: &str, settings: &[(&str, &str)]) -> (TestApp, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
     let cli: PathBuf = dir.path().join("claude");
     let text = format!("#!/bin/sh\n[ \"$1\" = --version ] && {{ echo scripted; exit; }}\n{script}");

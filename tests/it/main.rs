@@ -12,6 +12,7 @@ mod events;
 mod failures;
 mod faults;
 mod housekeeping;
+mod limits;
 mod process;
 mod recovery;
 mod store;

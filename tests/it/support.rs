@@ -240,7 +240,7 @@ impl TestApp {
         let lab = app.dir.path().join("lab");
         std::fs::create_dir(&lab).expect("made");
         let config = app.dir.path().join("lab.toml");
-        let text = format!("[projects.lab]\npath = {lab:?}\nallowed_tools = [\"Bash\"]\n");
+        let text = format!("[projects.lab]\npath = '{}'\nallowed_tools = [\"Bash\"]\n", lab.display());
         std::fs::write(&config, text).expect("written");
         app.set("MAS_CONFIG", config.to_str().expect("UTF-8"));
         app.launch();
@@ -280,10 +280,11 @@ impl TestApp {
                 ticks.tick().await;
             }
         };
-        match tokio::time::timeout(PATIENCE, waiting).await {
-            Ok(agent) => agent,
-            Err(_) => panic!("the agent never was as wanted: {}", self.get(&path_of(agent, "")).await.text),
-        }
+        let Ok(agent) = tokio::time::timeout(PATIENCE, waiting).await else {
+            panic!("the agent never was as wanted: {}", self.get(&path_of(agent, "")).await.text);
+        };
+        agent
+    }
     }
 
     /// What the rehearsal model was last asked: the texts of the conversation, in order.
@@ -375,7 +376,7 @@ impl TestApp {
             assert!(Command::new("git").args(arguments).current_dir(&place).status().expect("git").success());
         }
         let config = self.dir.path().join(format!("{name}.toml"));
-        std::fs::write(&config, format!("[projects.{name}]\npath = {place:?}\n")).expect("written");
+        std::fs::write(&config, format!("[projects.{name}]\npath = '{}'\n", place.display())).expect("written");
         self.set("MAS_CONFIG", config.to_str().expect("UTF-8"));
         place
     }

@@ -166,7 +166,9 @@ impl App {
             app.store.request_termination(id, now()).await?;
             app.bus.notify(Topic::Control(id));
             app.bus.notify(Topic::Agent(id));
-            waiting.iter().for_each(|task| app.bus.notify(Topic::Task(task.id)));
+            for task in &waiting {
+                app.bus.notify(Topic::Task(task.id));
+            }
             Ok(())
         })
         .await?;

@@ -216,8 +216,12 @@ fn progress(task: &Task, of_run: String, pause: Option<Pause>) -> String {
             let pause = pause.map(|pause| format!("until {} UTC: {}", pause.until.format("%H:%M:%S"), pause.reason));
             return format!("queued; no turn is begun {}", pause.unwrap_or_default());
         }
-        TaskStatus::Failed | TaskStatus::Cancelled if !of_run.is_empty() => return of_run,
-        TaskStatus::Complete | TaskStatus::Failed | TaskStatus::Cancelled => "finished",
+        TaskStatus::Failed => {
+            // Also of one that never had a run.
+            return task.failure.as_ref().map_or("failed".to_owned(), |failure| format!("failed: {}", failure.code));
+        }
+        TaskStatus::Cancelled => "stopped by request",
+        TaskStatus::Complete => "finished",
         _ if task.cancel_requested => "stopping",
         TaskStatus::Created => "queued",
         _ if !of_run.is_empty() => return of_run,

@@ -56,13 +56,13 @@ impl Actor {
         let Some(Some(message)) = found else { return found.is_some() };
         // Whoever sends messages to an agent expects it to stay.
         self.brief.keep = true;
-        let before = self.machine.clone();
+        let before = Box::new(self.machine.clone());
         let input = Input::Steer { task_id: message.id, text: &message.description };
         let reaction = self.machine.handle(&self.brief, Utc::now(), input);
         match self.commit_with(&reaction, None, Some((message.id, message.generation))).await {
             None => false,
             Some(false) => {
-                self.machine = before;
+                self.machine = *before;
                 self.look = true;
                 true
             }
@@ -82,7 +82,7 @@ impl Actor {
         if !self.runner.gate.pass(Utc::now()) {
             return true;
         }
-        let is_begun = self.take_up(message, Input::Begin).await;
+        let is_begun = Box::pin(self.take_up(message, Input::Begin)).await;
         if self.machine.turn.is_none() {
             self.runner.gate.give_back();
         }
@@ -95,7 +95,7 @@ impl Actor {
         let found = self.runner.with_patience("get a task", || self.runner.store.get_task(task, None)).await;
         let Some(found) = found else { return false };
         let is_adopted = match found {
-            Some(message) => self.take_up(message, Input::FollowUp).await,
+            Some(message) => Box::pin(self.take_up(message, Input::FollowUp)).await,
             None => true,
         };
         if is_adopted && self.machine.follows_up().is_some() {
@@ -114,14 +114,14 @@ impl Actor {
             Err(failure) => return self.refuse(&message, failure).await,
         };
         let begun = Begun { task_generation: message.generation, run: self.new_run(&order) };
-        let before = self.machine.clone();
+        let before = Box::new(self.machine.clone());
         self.brief.order = Some(order);
         let reaction = self.machine.handle(&self.brief, Utc::now(), input);
         let earlier = self.task.replace(message);
         match self.commit_with(&reaction, Some(&begun), None).await {
             None => false,
             Some(false) => {
-                self.machine = before;
+                self.machine = *before;
                 self.brief.order = None;
                 self.task = earlier;
                 self.look = true;

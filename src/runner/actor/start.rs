@@ -58,7 +58,7 @@ impl Actor {
                 return Go::CalledOff;
             }
             let now = Utc::now();
-            let due = self.machine.not_before.filter(|at| *at > now);
+            let due = self.machine.not_before.map(|pause| pause.at).filter(|at| *at > now);
             if due.is_none() && !is_through {
                 is_through = runner.gate.pass(now);
             }
@@ -222,15 +222,14 @@ impl Actor {
         let launch = match self.agent.backend {
             Backend::ClaudeCode => claude_code::launch(&request),
         };
-        let (max_memory_bytes, max_processes) = self.runner.resources(self.task.as_ref(), &self.agent);
         let work = self.brief.order.as_ref().map_or(self.brief.park_after, |order| order.timeout);
         let spec = Spec {
             argv: launch.argv,
             cwd: PathBuf::from(&self.agent.workspace),
             deadline: Some(Utc::now() + self.brief.ready_timeout + work + SHIM_GRACE),
             max_output_bytes: settings.runner.max_output_bytes,
-            max_memory_bytes,
-            max_processes,
+            max_memory_bytes: self.brief.max_memory_bytes.map(|(most, _)| most),
+            max_processes: self.brief.max_processes.map(|(most, _)| most),
             stop_grace_ms: STOP_GRACE.as_millis().try_into().unwrap_or(u64::MAX),
         };
         let files = [(SYSTEM_PROMPT, self.brief.role.as_str())];

@@ -6,11 +6,30 @@ use crate::{
     model::{
         agent::{AgentStatus, Backend},
         event::EventKind,
+        quota::SetBy,
         run::{Failure, FailureCode},
     },
     process::{ExitReason, ExitRecord},
 };
 use chrono::{DateTime, Utc};
+
+/// The failure of a process that the shim ended for the sake of a limit.
+fn ended_by(code: FailureCode, name: &str, limit: Option<(f64, SetBy)>, detail: &str) -> Failure {
+    let name = match limit {
+        Some((_, SetBy::Gateway)) => format!("runner.{name}"),
+        _ => name.to_owned(),
+    };
+    let failure = Failure::new(code, format!("the agent was ended: {detail}. Raise `{name}`, or ask for less at once."));
+    match limit {
+        Some((most, set_by)) => failure.by_limit(&name, set_by, most),
+        None => failure,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for display")]
+const fn as_figure(bytes: u64) -> f64 {
+    bytes as f64
+}
 
 impl Machine {
     /// Somebody wants the turn to stop.
@@ -172,19 +191,27 @@ impl Machine {
                     }
                 ),
             ),
-            ExitReason::OutputLimit => Failure::new(
-                FailureCode::OutputLimit,
-                format!("the agent wrote more than {} bytes (`runner.max_output_bytes`) and was ended", exit.stdout_bytes),
-            ),
-            ExitReason::MemoryLimit => Failure::new(
-                FailureCode::MemoryLimit,
-                format!("the agent was ended: {detail}. Raise `max_memory_bytes`, or ask for less at once."),
-            ),
-            ExitReason::ProcessLimit => Failure::new(
-                FailureCode::ProcessLimit,
-                format!("the agent was ended: {detail}. Raise `max_processes`, or ask for less at once."),
-            ),
-            ExitReason::Deadline => Failure::new(FailureCode::Timeout, "the task's time was up while the gateway was away"),
+            ExitReason::OutputLimit => {
+                let most = exit.stdout_bytes;
+                let detail = format!("the agent wrote more than {most} bytes (`runner.max_output_bytes`) and was ended");
+                let failure = Failure::new(FailureCode::OutputLimit, detail);
+                failure.by_limit("runner.max_output_bytes", SetBy::Gateway, as_figure(most))
+            }
+            ExitReason::MemoryLimit => {
+                let limit = brief.max_memory_bytes.map(|(most, set_by)| (as_figure(most), set_by));
+                ended_by(FailureCode::MemoryLimit, "max_memory_bytes", limit, &detail)
+            }
+            ExitReason::ProcessLimit => {
+                let limit = brief.max_processes.map(|(most, set_by)| (most.into(), set_by));
+                ended_by(FailureCode::ProcessLimit, "max_processes", limit, &detail)
+            }
+            ExitReason::Deadline => {
+                let failure = Failure::new(FailureCode::Timeout, "the task's time was up while the gateway was away");
+                match &brief.order {
+                    Some(order) => order.timed_out(failure),
+                    None => failure,
+                }
+            }
             ExitReason::DiskFull => Failure::new(
                 FailureCode::DiskFull,
                 format!("the agent was ended because its output could not be stored: {detail}"),

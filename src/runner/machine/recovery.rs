@@ -1,6 +1,6 @@
 //! Another process goes on with a turn: because its process was lost, or because the provider refused for a while.
 
-use super::{Brief, Conversation, Fate, Machine, Phase, Reaction, Retry};
+use super::{Brief, Conversation, Fate, Machine, NotBefore, Phase, Reaction, Retry};
 use crate::model::{
     agent::AgentStatus,
     event::EventKind,
@@ -128,10 +128,10 @@ impl Machine {
             turn.carried_usd = turn.outcome.cost_usd.unwrap_or(turn.carried_usd);
             turn.carried_tokens = turn.outcome.tokens.unwrap_or(turn.carried_tokens);
             turn.verdict = None;
-            next.waits_for_limit = turn.resets_at.take().is_some();
         }
+        let is_limit = next.turn.as_mut().is_some_and(|turn| turn.resets_at.take().is_some());
         if let Some(Fate::Retry(at)) = self.fate {
-            next.not_before = Some(at);
+            next.not_before = Some(NotBefore { at, is_limit });
         }
         next.has_session = beginning != Beginning::New;
         next

@@ -8,6 +8,7 @@ use crate::{
         agent::AgentStatus,
         id::{RunId, TaskId},
         limits::LATEST_OUTPUT_CHARS,
+        quota::LimitReached,
         quota::SetBy,
         task::{OnLost, TaskStatus},
     },
@@ -62,11 +63,13 @@ impl Stage {
             ready_timeout: TimeDelta::seconds(10),
             interrupt_timeout: TimeDelta::seconds(2),
             exit_timeout: TimeDelta::seconds(5),
+            max_memory_bytes: Some((300_000_000, SetBy::Agent)),
+            max_processes: Some((2, SetBy::Gateway)),
             order: Some(order),
         };
         let mut machine = Machine::new(now, brief.ready_timeout, Beginning::New);
         machine.turn = brief.order.as_ref().map(|order| Turn::new(order.task_id, order.run_id, true));
-        let mut stage = Self { machine, brief, now };
+        let mut stage = Self { brief, machine, now };
         stage.input(Input::Started);
         stage
     }
@@ -266,15 +269,21 @@ fn an_exit_without_result_fails_the_task_with_its_reason() {
 
 #[test]
 fn a_limit_that_ended_the_agent_is_named_with_the_setting_that_moves_it() {
-    for (reason, setting) in [(ExitReason::MemoryLimit, "`max_memory_bytes`"), (ExitReason::ProcessLimit, "`max_processes`")] {
+    for (reason, setting, limit) in [
+        (ExitReason::MemoryLimit, "`max_memory_bytes`", ("max_memory_bytes", SetBy::Agent, 300_000_000.0)),
+        (ExitReason::ProcessLimit, "`runner.max_processes`", ("runner.max_processes", SetBy::Gateway, 2.0)),
+        (ExitReason::OutputLimit, "`runner.max_output_bytes`", ("runner.max_output_bytes", SetBy::Gateway, 5000.0)),
+        (ExitReason::Deadline, "time was up", ("timeout_seconds", SetBy::Task, 100.0)),
+    ] {
         let mut stage = Stage::new(None);
         stage.line(READY);
         let detail = Some("there were 3; the limit is 2".to_owned());
-        let exit = ExitRecord { code: None, signal: Some(9), reason, detail, ended_at: stage.now, stdout_bytes: 0 };
+        let exit = ExitRecord { code: None, signal: Some(9), reason, detail, ended_at: stage.now, stdout_bytes: 5000 };
         stage.input(Input::Exited { exit: &exit, partial_tail: None, stderr: "", conversation: Conversation::LacksPrompt });
-        let (code, words) = stage.failure();
-        assert!(words.contains("there were 3; the limit is 2") && words.contains(setting), "{words}");
-        assert!(!code.is_retryable(), "the same again needs as much again");
+        let Some(Verdict::Failed(failure)) = &stage.turn().verdict else { panic!("not failed") };
+        assert!(failure.detail.contains(setting), "{}", failure.detail);
+        let (name, set_by, value) = limit;
+        assert_eq!(failure.limit, Some(LimitReached { name: name.into(), set_by, value }));
     }
 }
 

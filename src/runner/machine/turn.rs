@@ -8,14 +8,12 @@ use crate::{
         event::EventKind,
         id::{RunId, TaskId},
         limits::{LATEST_OUTPUT_CHARS, PARTIAL_RESULT_CHARS},
-        quota::{Cap, CapUnit},
         run::{Failure, FailureCode, RunOutcome},
         task::TaskStatus,
     },
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// State of a turn. It may outlive the process it began in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -138,29 +136,6 @@ impl Turn {
             Failure::new(FailureCode::OutputLimit, detail).by_limit("max_output_bytes", set_by, most as f64)
         })
     }
-
-    #[expect(clippy::cast_precision_loss, reason = "budgets are far below 2^52 tokens")]
-    fn used(&self, unit: CapUnit) -> Option<f64> {
-        match unit {
-            CapUnit::Usd => self.outcome.cost_usd,
-            CapUnit::Tokens => self.outcome.tokens.map(|tokens| tokens as f64),
-        }
-    }
-
-    /// The failure, when a budget is used up.
-    fn over_budget(&self, caps: &[Cap]) -> Option<Failure> {
-        caps.iter().find(|cap| self.used(cap.unit).is_some_and(|used| used >= cap.left)).map(budget_failure)
-    }
-}
-
-/// Says which budget is used up, and whose it is.
-pub(in crate::runner) fn budget_failure(cap: &Cap) -> Failure {
-    let limit = &cap.limit;
-    let detail = format!(
-        "the budget `{}` of {} set by the {} is used up; the partial result is kept. Raise it to get further.",
-        limit.name, limit.value, limit.set_by
-    );
-    Failure::new(FailureCode::BudgetExceeded, detail).by_limit(&limit.name, limit.set_by, limit.value)
 }
 
 impl Machine {
@@ -346,50 +321,6 @@ impl Machine {
 
     pub(super) fn ready_event(reaction: &mut Reaction) {
         reaction.events.push(process("ready"));
-    }
-}
-
-impl Turn {
-    fn judge(&mut self, order: &Order, failure: Option<Failure>, structured_output: Option<Value>) -> Verdict {
-        if let Some(mut failure) = failure {
-            if failure.code == FailureCode::BudgetExceeded
-                && let Some(cap) =
-                    order.caps.iter().filter(|cap| cap.unit == CapUnit::Usd).min_by(|a, b| a.left.total_cmp(&b.left))
-            {
-                failure = failure.by_limit(&cap.limit.name, cap.limit.set_by, cap.limit.value);
-            }
-            return Verdict::Failed(failure);
-        }
-        if let Some(cap) = order.caps.iter().find(|cap| self.used(cap.unit).is_none()) {
-            let limit = &cap.limit;
-            let detail = format!(
-                "the budget `{}` is set, but the agent CLI did not say what the turn used; the result is kept. \
-                 Update the CLI (`mas doctor`) or leave the budget out.",
-                limit.name
-            );
-            let failure = Failure::new(FailureCode::UsageUnknown, detail);
-            return Verdict::Failed(failure.by_limit(&limit.name, limit.set_by, limit.value));
-        }
-        let Some(schema) = &order.output_schema else {
-            self.outcome.structured_output = structured_output;
-            return Verdict::Complete;
-        };
-        let invalid = |detail: String| Verdict::Failed(Failure::new(FailureCode::InvalidStructuredOutput, detail));
-        let Some(output) = structured_output else {
-            return invalid(
-                "the agent answered in text instead of the structured answer `output_schema` asks for; see `result`".into(),
-            );
-        };
-        match jsonschema::validator_for(schema) {
-            Err(error) => invalid(format!("`output_schema` cannot be used: {error}")),
-            Ok(validator) => {
-                let problem = validator.validate(&output).err().map(|error| format!("{error} at `{}`", error.instance_path()));
-                self.outcome.structured_output = Some(output);
-                problem.map_or(Verdict::Complete, |problem| {
-                    invalid(format!("the structured answer does not satisfy `output_schema`: {problem}"))
-                })
-            }
-        }
     }
 }
 

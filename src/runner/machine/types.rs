@@ -35,6 +35,9 @@ pub(in crate::runner) struct Brief {
     pub(in crate::runner) ready_timeout: TimeDelta,
     pub(in crate::runner) interrupt_timeout: TimeDelta,
     pub(in crate::runner) exit_timeout: TimeDelta,
+    /// What the process and all it starts may have, and who says so.
+    pub(in crate::runner) max_memory_bytes: Option<(u64, SetBy)>,
+    pub(in crate::runner) max_processes: Option<(u32, SetBy)>,
     /// The current turn's work.
     pub(in crate::runner) order: Option<Order>,
 }
@@ -53,6 +56,22 @@ pub(in crate::runner) struct Order {
     /// Bytes the CLI may write, and who says so.
     pub(in crate::runner) output_bytes: Option<(u64, SetBy)>,
     pub(in crate::runner) caps: Vec<Cap>,
+}
+
+impl Order {
+    /// Names the limit that `failure` came of.
+    pub(super) fn timed_out(&self, failure: Failure) -> Failure {
+        let name = if self.timeout_set_by == SetBy::Gateway { "runner.task_timeout_seconds" } else { "timeout_seconds" };
+        #[expect(clippy::cast_precision_loss, reason = "for display")]
+        failure.by_limit(name, self.timeout_set_by, self.timeout.num_seconds() as f64)
+    }
+}
+
+/// When a process may be started, and whether it is the provider's limit that says so.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(in crate::runner) struct NotBefore {
+    pub(in crate::runner) at: DateTime<Utc>,
+    pub(in crate::runner) is_limit: bool,
 }
 
 /// Where the process stands.

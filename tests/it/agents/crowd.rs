@@ -90,7 +90,7 @@ async fn until_complete(app: &TestApp, wanted: usize) {
             ticks.tick().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(300), waiting).await.expect("the turns are done");
+    tokio::time::timeout(Duration::from_mins(5), waiting).await.expect("the turns are done");
 }
 
 async fn list(app: &TestApp) -> Vec<Value> {

@@ -27,8 +27,8 @@ async fn with_agent() -> (TestStore, Provision) {
 }
 
 pub(super) async fn add_agent(store: &Store) -> Provision {
-    insert(&store, &task("ann")).await;
-    let claimed = claim(&store).await.expect("there");
+    insert(store, &task("ann")).await;
+    let claimed = claim(store).await.expect("there");
     let p = provision(&claimed);
     assert!(store.provision(&p).await.expect("provisioned"));
     p

@@ -187,7 +187,7 @@ fn a_fault_of_the_provider_is_tried_again_later_and_not_for_ever() {
         let exit = stage.exit(ExitReason::Exited, Some(1));
         assert_eq!((exit.next, exit.agent), (Some(Beginning::ResumeTurn), Some(AgentStatus::Starting)));
         stage.machine = stage.machine.successor(&stage.brief, Beginning::ResumeTurn, stage.now);
-        pauses.push((stage.machine.not_before.expect("a time") - stage.now).num_milliseconds());
+        pauses.push((stage.machine.not_before.expect("a time").at - stage.now).num_milliseconds());
         stage.input(Input::Started);
         stage.line(r#"{"type":"system","subtype":"init"}"#);
     }
