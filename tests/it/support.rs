@@ -285,7 +285,6 @@ impl TestApp {
         };
         agent
     }
-    }
 
     /// What the rehearsal model was last asked: the texts of the conversation, in order.
     pub(crate) async fn last_conversation(&self) -> (String, String) {

@@ -47,16 +47,16 @@ async fn cli_output_is_bounded_by_the_task_or_its_agent() {
     let app = TestApp::start().await;
     let plan = json!({"steps": [
         {"text": "first part", "tool_use": {"name": "Bash", "input": {"command": "echo on"}}},
-        {"text": "word ".repeat(15_000)},
+        {"text": "word ".repeat(9_000)},
     ]});
-    let task = app.ended(&app.create(&plan, json!({"max_output_bytes": 50_000})).await).await;
+    let task = app.ended(&app.create(&plan, json!({"max_output_bytes": 30_000})).await).await;
     assert_eq!((&task["failure"]["code"], &task["result"]), (&json!("output_limit"), &json!("first part")), "{task}");
-    assert_eq!(task["failure"]["limit"], limit("max_output_bytes", "task", 50_000.0));
+    assert_eq!(task["failure"]["limit"], limit("max_output_bytes", "task", 30_000.0));
 
-    let agent = app.agent(json!({"max_output_bytes": 50_000})).await;
+    let agent = app.agent(json!({"max_output_bytes": 30_000})).await;
     let message = turn(&app, &agent, &plan).await;
     assert_eq!((&message["failure"]["code"], &message["result"]), (&json!("output_limit"), &json!("first part")), "{message}");
-    assert_eq!(message["failure"]["limit"], limit("max_output_bytes", "agent", 50_000.0));
+    assert_eq!(message["failure"]["limit"], limit("max_output_bytes", "agent", 30_000.0));
     is_usable(&app, &agent).await;
 }
 
@@ -68,7 +68,7 @@ const CROWD: &str = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20
 async fn cli_memory_and_processes_of_a_tool_count_and_nothing_of_it_is_left() {
     let app = TestApp::with_lab(&[]).await;
     for (command, name, value, code) in
-        [(HOARDER, "max_memory_bytes", 450_000_000, "memory_limit"), (CROWD, "max_processes", 20, "process_limit")]
+        [(HOARDER, "max_memory_bytes", 430_000_000, "memory_limit"), (CROWD, "max_processes", 20, "process_limit")]
     {
         let plan = json!({"steps": [
             {"text": "first part", "tool_use": {"name": "Bash", "input": {"command": command, "timeout": 600_000}}},
