@@ -123,6 +123,13 @@ impl Db {
         let w = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT * 3)
+            // A full disk makes SQLite roll back by itself. sqlx then takes the connection for one in a transaction for ever.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?; // the rollback of a dropped transaction comes before its answer
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .connect_with(options.clone())
             .await?;
         sqlx::migrate!("migrations/sqlite").run(&w).await?;
@@ -181,4 +188,31 @@ pub(super) fn text(given: &str) -> Cow<'_, str> {
 /// A stored word as a value of its vocabulary.
 pub(super) fn word<T: FromStr<Err: Display>>(stored: &str) -> Result<T, StoreError> {
     stored.parse().map_err(StoreError::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fills a database that may not grow any more, as on a full disk.
+    async fn fill(w: &SqlitePool) -> Result<Option<()>, StoreError> {
+        let db = Db::Sqlite { w: w.clone(), r: w.clone() };
+        Ok(on!(tx & db, |t| {
+            sqlx::query("CREATE TABLE filler (bytes BLOB)").execute(&mut *t).await?;
+            sqlx::query("INSERT INTO filler VALUES (zeroblob(1000000))").execute(&mut *t).await?;
+            Some(())
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_a_passing_fault() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite://{}", dir.path().join("mas.db").display());
+        let Ok(Db::Sqlite { w, .. }) = Db::connect(&url).await else { panic!("SQLite opens") };
+        w.execute("PRAGMA max_page_count = 1").await.expect("cannot grow");
+        let refused = fill(&w).await;
+        assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("full")), "{refused:?}");
+        // The limit was one of the connection that has failed; there is room now.
+        assert!(matches!(fill(&w).await, Ok(Some(()))), "the disk has room again");
+    }
 }
