@@ -40,9 +40,9 @@ test-postgres: agents
 	@tools/test-deps.sh git nextest postgres
 	tools/with-postgres.sh $(CARGO) nextest run --locked --test it
 
-faults: agents ## The fault suite: kills, hangs, floods and garbage, each with its outcome
+faults: agents ## The fault suite: kills, hangs, floods, limits, each with its outcome (CASE=part of a name)
 	@tools/test-deps.sh git nextest
-	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked --test it --status-level pass --final-status-level slow -E 'test(/^(faults|failures|recovery|process)::/)'
+	@CARGO="$(CARGO)" node tools/faults.mjs $(CASE)
 
 crowd: agents ## 64 real agents with 8 places, and a killed server in the middle: time and memory
 	@tools/test-deps.sh git nextest

@@ -22,7 +22,7 @@ use crate::{
 };
 use chrono::{DateTime, Timelike, Utc};
 use error::AppError;
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// What the operations need to know from the configuration.
@@ -40,6 +40,8 @@ pub struct AppSettings {
     pub key_limits: KeyLimits,
     /// Seconds a task may run when it names no limit.
     pub task_timeout_seconds: u32,
+    /// Where everything of the gateway is stored.
+    pub data_dir: PathBuf,
     /// Whether a real model or the rehearsal model answers.
     pub provenance: Provenance,
 }

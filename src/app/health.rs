@@ -2,11 +2,13 @@
 
 use super::App;
 use serde::Serialize;
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 use utoipa::ToSchema;
 
 /// The store must answer within this time to count as ready.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// With less room in the data directory no output of agents and no event can be relied upon to be stored.
+const LEAST_FREE_BYTES: u64 = 64 << 20;
 
 /// The process answers. Says nothing about the database.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -38,11 +40,13 @@ pub struct Checks {
     pub runner: Check,
     /// The agent CLI.
     pub cli: Check,
+    /// Room in the data directory.
+    pub disk: Check,
 }
 
 /// Whether tasks can be accepted and done.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(example = json!({"status": "ready", "checks": {"store": {"ok": true, "detail": "answers"}, "runner": {"ok": true, "detail": "running, 2 live agents"}, "cli": {"ok": true, "detail": "2.1.0 (Claude Code)"}}}))]
+#[schema(example = json!({"status": "ready", "checks": {"store": {"ok": true, "detail": "answers"}, "runner": {"ok": true, "detail": "running, 2 live agents"}, "cli": {"ok": true, "detail": "2.1.0 (Claude Code)"}, "disk": {"ok": true, "detail": "52310 MB free"}}}))]
 pub struct Readiness {
     /// `ready` or `not_ready`.
     pub status: &'static str,
@@ -53,7 +57,8 @@ pub struct Readiness {
 impl Readiness {
     /// Whether everything is in order.
     pub fn is_ready(&self) -> bool {
-        self.checks.store.ok && self.checks.runner.ok && self.checks.cli.ok
+        let Checks { store, runner, cli, disk } = &self.checks;
+        store.ok && runner.ok && cli.ok && disk.ok
     }
 }
 
@@ -75,7 +80,8 @@ impl App {
         };
         let status = self.bus.runner_status();
         let runner = if status.running {
-            Check { ok: true, detail: "running".to_owned() }
+            let pause = status.pause.map(|pause| format!("; {pause}"));
+            Check { ok: true, detail: format!("running{}", pause.unwrap_or_default()) }
         } else {
             Check { ok: false, detail: "not running (yet); tasks wait in the queue".into() }
         };
@@ -84,10 +90,38 @@ impl App {
             (None, Some(version)) => Check { ok: true, detail: version },
             (None, None) => Check { ok: false, detail: "not checked yet; run `mas doctor` if this stays".into() },
         };
-        let mut readiness = Readiness { status: "not_ready", checks: Checks { store, runner, cli } };
+        let mut readiness =
+            Readiness { status: "not_ready", checks: Checks { store, runner, cli, disk: disk(&self.settings.data_dir) } };
         if readiness.is_ready() {
             readiness.status = "ready";
         }
         readiness
+    }
+}
+
+/// Looks at the room in the directory.
+fn disk(dir: &Path) -> Check {
+    match rustix::fs::statvfs(dir) {
+        Ok(found) => {
+            let free = found.f_bavail.saturating_mul(found.f_frsize);
+            let ok = free >= LEAST_FREE_BYTES;
+            let advice =
+                if ok { "" } else { ": nothing can be stored; make room in the data directory (`mas gc` reclaims some)" };
+            Check { ok, detail: format!("{} MB free{advice}", free / 1_000_000) }
+        }
+        Err(error) => Check { ok: false, detail: format!("the data directory cannot be looked at: {error}") },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_ready() {
+        assert!(disk(&std::env::temp_dir()).ok, "the test machine has room");
+        // A filesystem that never has any.
+        let full = disk(Path::new("/proc"));
+        assert!(!full.ok && full.detail.contains("make room"), "{full:?}");
     }
 }

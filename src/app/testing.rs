@@ -178,6 +178,7 @@ pub(crate) fn settings() -> AppSettings {
         task_timeout_seconds: 3600,
         limits: KeyLimits::default(),
         key_limits: KeyLimits::default(),
+        data_dir: std::env::temp_dir(),
         provenance: Provenance::Live,
     }
 }

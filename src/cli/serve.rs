@@ -152,6 +152,7 @@ pub(super) fn app_settings(config: &Config) -> AppSettings {
         task_timeout_seconds: config.runner.task_timeout_seconds,
         limits: config.limits.of_gateway(),
         key_limits: config.limits.of_key(),
+        data_dir: config.server.data_dir.clone(),
         provenance: if config.rehearsal.enabled { Provenance::Rehearsal } else { Provenance::Live },
     }
 }

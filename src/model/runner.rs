@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use std::fmt;
 
 /// No turn is begun until a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -10,6 +11,12 @@ pub struct Pause {
     pub until: DateTime<Utc>,
     /// Why, in words.
     pub reason: String,
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no turn is begun until {} UTC: {}", self.until.format("%H:%M:%S"), self.reason)
+    }
 }
 
 /// What an agent's processes use right now, measured by the kernel.

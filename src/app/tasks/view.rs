@@ -210,12 +210,11 @@ impl TaskResource {
 }
 
 fn progress(task: &Task, of_run: String, pause: Option<Pause>) -> String {
+    if let (TaskStatus::Created, false, Some(pause)) = (task.status, task.cancel_requested, pause) {
+        return format!("queued; {pause}");
+    }
     let word = match task.status {
         TaskStatus::Complete if task.joined_task_id.is_some() => "joined the running turn",
-        TaskStatus::Created if !task.cancel_requested && pause.is_some() => {
-            let pause = pause.map(|pause| format!("until {} UTC: {}", pause.until.format("%H:%M:%S"), pause.reason));
-            return format!("queued; no turn is begun {}", pause.unwrap_or_default());
-        }
         TaskStatus::Failed => {
             // Also of one that never had a run.
             return task.failure.as_ref().map_or("failed".to_owned(), |failure| format!("failed: {}", failure.code));
