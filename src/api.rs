@@ -8,6 +8,7 @@ mod events;
 mod extract;
 mod health;
 mod limit;
+mod once;
 mod openapi;
 mod problem;
 mod router;

@@ -1,6 +1,7 @@
 //! The operations: the only way in for every front door (REST, MCP, CLI). One file per resource.
 
 pub mod agents;
+mod answers;
 mod checks;
 pub mod error;
 pub mod events;
@@ -20,6 +21,7 @@ use crate::{
     },
     store::{Quota, Store},
 };
+pub use checks::{check_idempotency_key, request_hash};
 use chrono::{DateTime, Timelike, Utc};
 use error::AppError;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
@@ -38,6 +40,8 @@ pub struct AppSettings {
     pub limits: KeyLimits,
     /// What a key may use that has no limits of its own.
     pub key_limits: KeyLimits,
+    /// Longest JSON response, in characters.
+    pub response_chars: usize,
     /// Seconds a task may run when it names no limit.
     pub task_timeout_seconds: u32,
     /// Where everything of the gateway is stored.
@@ -64,6 +68,11 @@ impl App {
 }
 
 impl AppSettings {
+    /// Characters the items of a page may take, so that its other fields fit as well.
+    fn page_chars(&self) -> usize {
+        self.response_chars - 1_000
+    }
+
     /// The limits on what the caller makes.
     fn quota(&self, who: &Principal) -> Quota {
         Quota { key_id: Some(who.key_id), key: who.limits.or(self.key_limits), gateway: self.limits }

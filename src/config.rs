@@ -115,6 +115,7 @@ pub struct Store {
 pub struct Limits {
     pub requests_per_minute: u32,
     pub failed_auth_per_minute: u32,
+    pub response_chars: usize,
     pub max_agents: u32,
     pub max_queued_tasks: u32,
     pub usd_per_day: f64,

@@ -31,6 +31,9 @@ use tokio_util::sync::CancellationToken;
 /// The server's first look comes this long after its start at the latest: recovery and first requests go before.
 const FIRST_LOOK: Duration = Duration::from_mins(1);
 
+/// Exact retries come within seconds; a day is enough for any.
+const ANSWERS_KEPT: TimeDelta = TimeDelta::days(1);
+
 /// Why housekeeping could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum HousekeepingError {
@@ -164,6 +167,9 @@ pub async fn collect(
     let processes::Looked { mut items, stray_runs } = house.processes().await?;
     items.extend(house.worktrees(stray_runs).await?);
     items.extend(house.events().await?);
+    if !mode.dry_run {
+        store.delete_answers_before(house.now - ANSWERS_KEPT).await?;
+    }
     Ok(items)
 }
 

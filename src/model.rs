@@ -1,6 +1,7 @@
 //! The vocabulary: plain types and pure transition functions. Nothing here does I/O.
 
 pub mod agent;
+pub mod answer;
 pub mod event;
 pub mod id;
 pub mod key;

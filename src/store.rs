@@ -4,6 +4,7 @@
 //! one transaction in a task of its own. Times are kept to the microsecond.
 
 mod agents;
+mod answers;
 mod append;
 mod claim;
 mod copy;

@@ -32,7 +32,7 @@ pub(super) async fn list_agents(
     caller: Caller,
     Params(query): Params<AgentQuery>,
 ) -> Result<Bounded<AgentPage>, Problem> {
-    Ok(Bounded(StatusCode::OK, state.app.list_agents(caller.needs(Scope::Read)?, &query).await?))
+    Ok(state.bounded(StatusCode::OK, state.app.list_agents(caller.needs(Scope::Read)?, &query).await?))
 }
 
 /// Get an agent with what it does now
@@ -50,7 +50,7 @@ pub(super) async fn get_agent(
     Id(id): Id<AgentId>,
     Params(how): Params<GetAgent>,
 ) -> Result<Bounded<AgentResource>, Problem> {
-    Ok(Bounded(StatusCode::OK, state.app.get_agent(caller.needs(Scope::Read)?, id, how).await?))
+    Ok(state.bounded(StatusCode::OK, state.app.get_agent(caller.needs(Scope::Read)?, id, how).await?))
 }
 
 /// Read what an agent wrote and did, as text
@@ -68,7 +68,7 @@ pub(super) async fn get_agent_output(
     Id(id): Id<AgentId>,
     Params(query): Params<OutputQuery>,
 ) -> Result<Bounded<OutputPage>, Problem> {
-    Ok(Bounded(StatusCode::OK, state.app.get_agent_output(caller.needs(Scope::Read)?, id, query).await?))
+    Ok(state.bounded(StatusCode::OK, state.app.get_agent_output(caller.needs(Scope::Read)?, id, query).await?))
 }
 
 /// Create an agent that stays
@@ -89,7 +89,7 @@ pub(super) async fn create_agent(
 ) -> Result<Bounded<AgentResource>, Problem> {
     let created = state.app.create_agent(caller.needs(Scope::Operate)?, request).await?;
     let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(Bounded(status, created.agent))
+    Ok(state.bounded(status, created.agent))
 }
 
 /// Send an agent a message
@@ -112,7 +112,7 @@ pub(super) async fn send_message(
 ) -> Result<Bounded<TaskResource>, Problem> {
     let created = state.app.send_message(caller.needs(Scope::Operate)?, id, request).await?;
     let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(Bounded(status, created.task))
+    Ok(state.bounded(status, created.task))
 }
 
 /// Stop an agent's current turn
@@ -130,7 +130,7 @@ pub(super) async fn interrupt_agent(
     Id(id): Id<AgentId>,
     Body(request): Body<InterruptAgent>,
 ) -> Result<Bounded<AgentResource>, Problem> {
-    Ok(Bounded(StatusCode::OK, state.app.interrupt_agent(caller.needs(Scope::Operate)?, id, request).await?))
+    Ok(state.bounded(StatusCode::OK, state.app.interrupt_agent(caller.needs(Scope::Operate)?, id, request).await?))
 }
 
 /// Stop the current turns of several agents, or of all
@@ -146,7 +146,7 @@ pub(super) async fn interrupt_agents(
     caller: Caller,
     Body(request): Body<InterruptAgents>,
 ) -> Result<Bounded<InterruptedAgents>, Problem> {
-    Ok(Bounded(StatusCode::OK, state.app.interrupt_agents(caller.needs(Scope::Operate)?, request).await?))
+    Ok(state.bounded(StatusCode::OK, state.app.interrupt_agents(caller.needs(Scope::Operate)?, request).await?))
 }
 
 /// End an agent
@@ -164,7 +164,7 @@ pub(super) async fn terminate_agent(
     Id(id): Id<AgentId>,
     Body(request): Body<TerminateAgent>,
 ) -> Result<Bounded<AgentResource>, Problem> {
-    Ok(Bounded(StatusCode::OK, state.app.terminate_agent(caller.needs(Scope::Operate)?, id, request).await?))
+    Ok(state.bounded(StatusCode::OK, state.app.terminate_agent(caller.needs(Scope::Operate)?, id, request).await?))
 }
 
 /// Bring an ended agent back
@@ -182,8 +182,8 @@ pub(super) async fn resume_agent(
     Id(id): Id<AgentId>,
     Body(request): Body<ResumeAgent>,
 ) -> Result<Bounded<AgentResource>, Problem> {
-    let ResumeAgent {} = request;
-    Ok(Bounded(StatusCode::OK, state.app.resume_agent(caller.needs(Scope::Operate)?, id).await?))
+    let ResumeAgent { idempotency_key: _ } = request; // `once` has seen to it
+    Ok(state.bounded(StatusCode::OK, state.app.resume_agent(caller.needs(Scope::Operate)?, id).await?))
 }
 
 /// Make a second agent from an agent's conversation
@@ -206,5 +206,5 @@ pub(super) async fn fork_agent(
 ) -> Result<Bounded<AgentResource>, Problem> {
     let created = state.app.fork_agent(caller.needs(Scope::Operate)?, id, request).await?;
     let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(Bounded(status, created.agent))
+    Ok(state.bounded(status, created.agent))
 }

@@ -1,12 +1,9 @@
 //! JSON responses that are never longer than the limit, whatever agents wrote.
 
 use super::problem::Problem;
-use crate::{
-    app::{
-        error::AppError,
-        size::{encoded_prefix, json_chars},
-    },
-    model::limits::RESPONSE_CHARS,
+use crate::app::{
+    error::AppError,
+    size::{encoded_prefix, json_chars},
 };
 use axum::{
     Json,
@@ -26,16 +23,21 @@ const SMALLEST: usize = 64;
 const MARK: &str = "…[shortened]";
 
 /// A JSON object as response body. Long parts are shortened until it fits; `truncated` then names them.
-pub(super) struct Bounded<T>(pub(super) StatusCode, pub(super) T);
+pub(super) struct Bounded<T> {
+    pub(super) status: StatusCode,
+    pub(super) body: T,
+    /// Characters.
+    pub(super) limit: usize,
+}
 
 impl<T: Serialize> IntoResponse for Bounded<T> {
     fn into_response(self) -> Response {
-        let Self(status, body) = self;
-        if json_chars(&body) <= RESPONSE_CHARS {
+        let Self { status, body, limit } = self;
+        if json_chars(&body) <= limit {
             return (status, Json(body)).into_response();
         }
         match serde_json::to_value(body) {
-            Ok(value) => (status, Json(fit(value, RESPONSE_CHARS))).into_response(),
+            Ok(value) => (status, Json(fit(value, limit))).into_response(),
             Err(error) => Problem::from(AppError::Internal(format!("a response is not JSON: {error}"))).into_response(),
         }
     }
@@ -159,18 +161,20 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const LIMIT: usize = 30_000;
+
     fn fitted(value: Value) -> Value {
-        let fitted = fit(value, RESPONSE_CHARS);
+        let fitted = fit(value, LIMIT);
         let chars = serde_json::to_string(&fitted).expect("JSON").chars().count();
-        assert!(chars <= RESPONSE_CHARS, "{chars}");
+        assert!(chars <= LIMIT, "{chars}");
         assert!(fitted["truncated"].as_array().is_some_and(|names| !names.is_empty()), "nothing is named");
         fitted
     }
 
     #[test]
     fn what_fits_is_left_alone() {
-        let value = json!({"a": "x".repeat(90_000)});
-        assert_eq!(fit(value.clone(), RESPONSE_CHARS), value);
+        let value = json!({"a": "x".repeat(29_000)});
+        assert_eq!(fit(value.clone(), LIMIT), value);
     }
 
     #[test]
@@ -181,7 +185,7 @@ mod tests {
         assert_eq!((&value["id"], &value["changes"]["files_changed"]), (&json!("task_1"), &json!(3)));
         assert_eq!(value["result"].as_str().map(str::len), Some(1_000));
         assert_eq!(value["truncated"], json!(["/changes/diff"]));
-        assert!(json_chars(&value) > RESPONSE_CHARS * 9 / 10, "the room is used: {}", json_chars(&value));
+        assert!(json_chars(&value) > LIMIT * 8 / 10, "the room is used: {}", json_chars(&value));
     }
 
     #[test]

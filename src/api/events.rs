@@ -4,7 +4,6 @@
 mod socket;
 
 use super::{
-    bounded::Bounded,
     extract::{Caller, Id, Params},
     openapi::responses::{Guarded, Missing},
     problem::Problem,
@@ -63,7 +62,7 @@ pub(super) async fn list_task_events(
 ) -> Result<Response, Problem> {
     let who = caller.needs(Scope::Read)?;
     if !wants_stream(&headers) {
-        return Ok(Bounded(StatusCode::OK, state.app.list_task_events(who, id, query).await?).into_response());
+        return Ok(state.bounded(StatusCode::OK, state.app.list_task_events(who, id, query).await?).into_response());
     }
     let after = match last_event_id(&headers)? {
         Some(seen) => seen,
@@ -101,7 +100,7 @@ pub(super) async fn list_events(
     let who = caller.needs(Scope::Read)?;
     let is_socket = wants_socket(&headers);
     if !is_socket && !wants_stream(&headers) {
-        return Ok(Bounded(StatusCode::OK, state.app.list_events(who, &query).await?).into_response());
+        return Ok(state.bounded(StatusCode::OK, state.app.list_events(who, &query).await?).into_response());
     }
     query.after = last_event_id(&headers)?.or(query.after);
     let reader = state.app.stream_events(who, &query).await?;

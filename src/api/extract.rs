@@ -41,12 +41,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.into_response().status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large; shorten it")
-            }
-            _ => Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "the request body could not be read; send it again"),
-        })?;
+        let bytes = read_body(request, state).await?;
         let bytes = if bytes.trim_ascii().is_empty() { b"{}".as_slice() } else { &bytes };
         // serde would take an array for the fields in order; `{` or nothing.
         if bytes.trim_ascii_start().first() != Some(&b'{') && Json::<IgnoredAny>::from_bytes(bytes).is_ok() {
@@ -62,6 +57,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             }
         })
     }
+}
+
+/// The bytes of the body, within the limit.
+pub(super) async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.into_response().status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the request body is too large; shorten it")
+        }
+        _ => Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "the request body could not be read; send it again"),
+    })
 }
 
 /// Query parameters.

@@ -13,7 +13,7 @@ use axum::{extract::State, http::StatusCode};
     extensions(("x-openai-isConsequential" = json!(false)))
 )]
 pub(super) async fn get_health(State(state): State<ApiState>) -> Bounded<Health> {
-    Bounded(StatusCode::OK, state.app.get_health())
+    state.bounded(StatusCode::OK, state.app.get_health())
 }
 
 /// Check that tasks can be done
@@ -29,5 +29,6 @@ pub(super) async fn get_health(State(state): State<ApiState>) -> Bounded<Health>
 )]
 pub(super) async fn get_readiness(State(state): State<ApiState>) -> Bounded<Readiness> {
     let readiness = state.app.get_readiness().await;
-    Bounded(if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, readiness)
+    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    state.bounded(status, readiness)
 }

@@ -53,7 +53,10 @@ fn header_name() -> &'static str {
 
 /// The complete document. Needs neither a server nor a database.
 pub fn openapi() -> Document {
-    let routes = OpenApiRouter::with_openapi(Base::openapi()).merge(router::guarded_routes()).merge(router::open_routes());
+    let routes = OpenApiRouter::with_openapi(Base::openapi())
+        .merge(router::guarded_routes())
+        .merge(router::changing_routes())
+        .merge(router::open_routes());
     let (_, mut document) = routes.split_for_parts();
     let schemas = document.components.iter_mut().flat_map(|components| components.schemas.values_mut());
     schemas.for_each(nulls::remove_nulls);

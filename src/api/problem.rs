@@ -19,19 +19,23 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// An error in the form of RFC 9457.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(example = json!({"type": "urn:mas:problem:validation_failed", "title": "Unprocessable Entity", "status": 422, "detail": "project: there is no such project; use one of: default", "code": "validation_failed", "retryable": false, "errors": [{"field": "project", "message": "there is no such project; use one of: default"}]}))]
+#[schema(example = json!({"type": "urn:mas:problem:validation_failed", "title": "Unprocessable Entity", "status": 422, "detail": "project: there is no such project; use one of: default", "code": "validation_failed", "next_step": "Correct what detail and errors name, then make the call again.", "retryable": false, "errors": [{"field": "project", "message": "there is no such project; use one of: default"}]}))]
 pub struct Problem {
     /// `urn:mas:problem:` and the code.
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     pub kind: Box<str>,
     /// The status in words.
-    pub title: &'static str,
+    #[serde(serialize_with = "in_words")]
+    #[schema(value_type = String)]
+    pub title: StatusCode,
     /// HTTP status.
     pub status: u16,
     /// What happened and what to do next.
     #[schema(value_type = String)]
     pub detail: Box<str>,
+    /// What to do next, as a sentence to follow.
+    pub next_step: &'static str,
     /// Stable: programs may match on it.
     pub code: &'static str,
     /// Whether the same request may well succeed later without a change.
@@ -48,14 +52,20 @@ pub struct Problem {
     retry_after: Option<u32>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn in_words<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(status.canonical_reason().unwrap_or("Error"))
+}
+
 impl Problem {
     /// An error that trying again unchanged does not mend.
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<Box<str>>) -> Self {
         Self {
             kind: format!("urn:mas:problem:{code}").into(),
-            title: status.canonical_reason().unwrap_or("Error"),
+            title: status,
             status: status.as_u16(),
             detail: detail.into(),
+            next_step: next_step(code),
             code,
             retryable: false,
             instance: None,
@@ -67,6 +77,8 @@ impl Problem {
     /// Says that trying again later makes sense, and when.
     pub(super) fn retry_after(mut self, seconds: u32) -> Self {
         self.retryable = true;
+        self.next_step =
+            "Wait the seconds of the header Retry-After, then make the same call again, with the same idempotency_key.";
         self.retry_after = Some(seconds);
         self
     }
@@ -101,6 +113,23 @@ impl Problem {
             _ => ("bad_request", "the request cannot be understood; see /openapi.json".to_owned()),
         };
         Self::new(status, code, detail)
+    }
+}
+
+/// What a caller can do about an error of this code that is not worth repeating unchanged.
+fn next_step(code: &str) -> &'static str {
+    match code {
+        "not_found" => "Check the id: list_tasks and list_agents show what there is.",
+        "invalid_key" | "insufficient_scope" => "Do not repeat the call. Ask the operator for a key that may do this.",
+        "idempotency_conflict" => "Take a new idempotency_key for new work, or repeat the first request exactly.",
+        "illegal_transition" | "task_ended" => "Call get_task to see where the task stands; create a new task for more work.",
+        "agent_ended" => "Call resume_agent, then send the message again.",
+        "agent_idle" => "Nothing has to be stopped. send_message gives the agent work.",
+        "agent_busy" => "Call get_agent with wait_seconds until it is idle, or interrupt_agent, then repeat the call.",
+        "no_conversation" => "Call send_message first, or create_agent for a new agent.",
+        "limit_reached" => "Do not repeat the call unchanged. Say which limit is reached, and free what detail names.",
+        "internal" => "Try once more. If it stays, report `instance` to the operator.",
+        _ => "Correct what detail and errors name, then make the call again.",
     }
 }
 

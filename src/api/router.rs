@@ -1,8 +1,11 @@
 //! The one list of routes, and the layers around them.
 
 use super::{
-    agents, auth, docs, events, health,
+    agents, auth,
+    bounded::Bounded,
+    docs, events, health,
     limit::Limits,
+    once,
     problem::{self, REQUEST_ID},
     tasks,
 };
@@ -42,6 +45,8 @@ pub struct ApiSettings {
     pub public_url: Option<String>,
     /// Largest request body.
     pub body_limit_bytes: usize,
+    /// Longest JSON response, in characters.
+    pub response_chars: usize,
     /// Longest time until a response starts; event streams start at once and are not concerned.
     pub request_timeout: Duration,
     /// Requests each key may make, all of them as a burst.
@@ -61,6 +66,13 @@ pub(super) struct ApiState {
     pub(super) sockets: TaskTracker,
 }
 
+impl ApiState {
+    /// A JSON object as response, within the limit of the settings.
+    pub(super) fn bounded<T>(&self, status: StatusCode, body: T) -> Bounded<T> {
+        Bounded { status, body, limit: self.settings.response_chars }
+    }
+}
+
 /// Routes that need no key.
 pub(super) fn open_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(health::get_health)).routes(routes!(health::get_readiness))
@@ -70,19 +82,25 @@ pub(super) fn open_routes() -> OpenApiRouter<ApiState> {
 pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(tasks::create_task, tasks::list_tasks))
-        .routes(routes!(tasks::get_task, tasks::update_task))
-        .routes(routes!(tasks::cancel_task))
+        .routes(routes!(tasks::get_task))
         .routes(routes!(events::list_task_events))
         .routes(routes!(events::list_events))
         .routes(routes!(agents::create_agent, agents::list_agents))
-        .routes(routes!(agents::interrupt_agents))
         .routes(routes!(agents::get_agent))
         .routes(routes!(agents::send_message))
+        .routes(routes!(agents::fork_agent))
+        .routes(routes!(agents::get_agent_output))
+}
+
+/// Routes that change what is there and make nothing new. [`once`] answers their exact repetition.
+pub(super) fn changing_routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(tasks::update_task))
+        .routes(routes!(tasks::cancel_task))
+        .routes(routes!(agents::interrupt_agents))
         .routes(routes!(agents::interrupt_agent))
         .routes(routes!(agents::terminate_agent))
         .routes(routes!(agents::resume_agent))
-        .routes(routes!(agents::fork_agent))
-        .routes(routes!(agents::get_agent_output))
 }
 
 /// The whole API. Must be called inside a Tokio runtime: it starts the sweeper, which ends with `stop`, as do all
@@ -99,6 +117,8 @@ pub fn router(app: App, settings: ApiSettings, stop: CancellationToken, sockets:
     };
     tokio::spawn(sweep(state.clone()));
     let (guarded, _) = guarded_routes().split_for_parts();
+    let (changing, _) = changing_routes().split_for_parts();
+    let guarded = guarded.merge(changing.route_layer(from_fn_with_state(state.clone(), once::once)));
     let (open, _) = open_routes().split_for_parts();
     let routes = guarded.route_layer(from_fn_with_state(state.clone(), auth::guard)).merge(open).merge(docs::routes());
     #[cfg(test)]

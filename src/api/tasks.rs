@@ -32,7 +32,7 @@ pub(super) async fn create_task(
 ) -> Result<Bounded<TaskResource>, Problem> {
     let created = state.app.create_task(caller.needs(Scope::Operate)?, request).await?;
     let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(Bounded(status, created.task))
+    Ok(state.bounded(status, created.task))
 }
 
 /// List tasks, newest first
@@ -48,7 +48,7 @@ pub(super) async fn list_tasks(
     caller: Caller,
     Params(query): Params<TaskQuery>,
 ) -> Result<Bounded<TaskPage>, Problem> {
-    Ok(Bounded(StatusCode::OK, state.app.list_tasks(caller.needs(Scope::Read)?, &query).await?))
+    Ok(state.bounded(StatusCode::OK, state.app.list_tasks(caller.needs(Scope::Read)?, &query).await?))
 }
 
 /// Get a task with its progress and result
@@ -66,7 +66,7 @@ pub(super) async fn get_task(
     Id(id): Id<TaskId>,
     Params(how): Params<GetTask>,
 ) -> Result<Bounded<TaskResource>, Problem> {
-    Ok(Bounded(StatusCode::OK, state.app.get_task(caller.needs(Scope::Read)?, id, how).await?))
+    Ok(state.bounded(StatusCode::OK, state.app.get_task(caller.needs(Scope::Read)?, id, how).await?))
 }
 
 /// Change the title or priority of a task, or cancel it
@@ -84,7 +84,7 @@ pub(super) async fn update_task(
     Id(id): Id<TaskId>,
     Body(change): Body<UpdateTask>,
 ) -> Result<Bounded<TaskResource>, Problem> {
-    Ok(Bounded(StatusCode::OK, state.app.update_task(caller.needs(Scope::Operate)?, id, change).await?))
+    Ok(state.bounded(StatusCode::OK, state.app.update_task(caller.needs(Scope::Operate)?, id, change).await?))
 }
 
 /// Cancel a task
@@ -102,5 +102,5 @@ pub(super) async fn cancel_task(
     Id(id): Id<TaskId>,
     Body(how): Body<CancelTask>,
 ) -> Result<Bounded<TaskResource>, Problem> {
-    Ok(Bounded(StatusCode::OK, state.app.cancel_task(caller.needs(Scope::Operate)?, id, how).await?))
+    Ok(state.bounded(StatusCode::OK, state.app.cancel_task(caller.needs(Scope::Operate)?, id, how).await?))
 }

@@ -45,6 +45,7 @@ impl Answer {
 
 pub(super) fn settings() -> ApiSettings {
     ApiSettings {
+        response_chars: 30_000,
         public_url: None,
         body_limit_bytes: 100_000,
         request_timeout: Duration::from_secs(44),

@@ -25,7 +25,6 @@ use crate::{
         agent::{Agent, AgentStatus, AgentType},
         id::AgentId,
         key::Principal,
-        limits::RESPONSE_CHARS,
     },
     store::AgentFilter,
 };
@@ -74,7 +73,7 @@ impl App {
         let mut agents = self.store.list_agents(&filter).await?;
         let more = agents.len() > limit as usize;
         agents.truncate(limit as usize);
-        let (agents, cut) = take_within(agents.into_iter().map(AgentResource::from).collect(), RESPONSE_CHARS - 1_000);
+        let (agents, cut) = take_within(agents.into_iter().map(AgentResource::from).collect(), self.settings.page_chars());
         let next_cursor = agents.last().filter(|_| more || cut).map(|agent: &AgentResource| agent.id);
         Ok(AgentPage { agents, next_cursor })
     }

@@ -5,7 +5,9 @@ use super::{
     error::{AppError, FieldError},
 };
 use crate::model::{
-    limits::{BUDGET_TOKENS, BUDGET_USD, MEMORY_BYTES, OUTPUT_BYTES, PROCESSES, TIMEOUT_SECONDS, TITLE_CHARS},
+    limits::{
+        BUDGET_TOKENS, BUDGET_USD, IDEMPOTENCY_KEY_CHARS, MEMORY_BYTES, OUTPUT_BYTES, PROCESSES, TIMEOUT_SECONDS, TITLE_CHARS,
+    },
     pattern::any_matches,
     quota::WorkLimits,
 };
@@ -119,6 +121,13 @@ pub(super) fn check_filter(field: &str, text: Option<&str>) -> Result<(), AppErr
     refusals.finish()
 }
 
+/// Refuses an idempotency key that cannot be kept.
+pub fn check_idempotency_key(key: &str) -> Result<(), AppError> {
+    let mut refusals = Refusals::default();
+    refusals.text("idempotency_key", key, IDEMPOTENCY_KEY_CHARS);
+    refusals.finish()
+}
+
 /// JSON knows one kind of number, and models write `20.0` when they mean 20.
 pub(super) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
@@ -129,6 +138,6 @@ pub(super) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 }
 
 /// SHA-256 of what was asked for, in hexadecimal: tells a repeated request from another one under the same key.
-pub(super) fn request_hash(asked: &serde_json::Value) -> String {
+pub fn request_hash(asked: &serde_json::Value) -> String {
     super::keys::hexadecimal(&Sha256::digest(asked.to_string()))
 }

@@ -16,7 +16,6 @@ use crate::{
         event::{Event, EventKind},
         id::{AgentId, RunId, TaskId},
         key::Principal,
-        limits::RESPONSE_CHARS,
         run::Provenance,
         task::{Task, TaskStatus},
     },
@@ -130,7 +129,7 @@ impl App {
             let task = self.find_task(who, id).await?;
             let status = task.status;
             let Read { events, cursor: read_to, more } =
-                self.read_events(&task, cursor, limit, RESPONSE_CHARS - 1_000, &[]).await?;
+                self.read_events(&task, cursor, limit, self.settings.page_chars(), &[]).await?;
             cursor = read_to;
             if !events.is_empty() || status.is_terminal() || !waiter.changed().await {
                 return Ok(EventPage { events, next_cursor: cursor, has_more: more, status });

@@ -26,7 +26,7 @@ use crate::{
         agent::AgentType,
         id::TaskId,
         key::Principal,
-        limits::{DEFAULT_PAGE_ITEMS, PAGE_ITEMS, RESPONSE_CHARS},
+        limits::{DEFAULT_PAGE_ITEMS, PAGE_ITEMS},
         task::{Task, TaskStatus},
     },
     store::{Inserted, TaskFilter},
@@ -34,10 +34,9 @@ use crate::{
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-/// Most events inside a task answer, and the characters they may take. Few enough that a front door that has to
+/// Most events inside a task answer. Few enough that a front door that has to
 /// shorten the answer can shorten each of them and need not leave one out.
 const DIGEST_EVENTS: u32 = 40;
-const DIGEST_CHARS: usize = 40_000;
 
 /// Which tasks to list.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -143,7 +142,7 @@ impl App {
         let mut tasks = self.store.list_tasks(&filter).await?;
         let more = tasks.len() > limit as usize;
         tasks.truncate(limit as usize);
-        let (tasks, cut) = take_within(tasks.into_iter().map(TaskSummary::from).collect(), RESPONSE_CHARS - 1_000);
+        let (tasks, cut) = take_within(tasks.into_iter().map(TaskSummary::from).collect(), self.settings.page_chars());
         let next_cursor = tasks.last().filter(|_| more || cut).map(|task| task.id);
         Ok(TaskPage { tasks, next_cursor })
     }
@@ -160,7 +159,7 @@ impl App {
         loop {
             // The task before its events: an ended task then comes with all of them.
             let task = self.find_task(who, id).await?;
-            let page = self.read_events(&task, cursor, DIGEST_EVENTS, DIGEST_CHARS, DIGEST_KINDS).await?;
+            let page = self.read_events(&task, cursor, DIGEST_EVENTS, self.settings.response_chars * 2 / 5, DIGEST_KINDS).await?;
             cursor = page.cursor;
             if !page.events.is_empty() || task.status.is_terminal() || page.more || !waiter.changed().await {
                 let mut resource = self.task_resource(task).await?;

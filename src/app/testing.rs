@@ -175,6 +175,7 @@ pub(crate) fn settings() -> AppSettings {
         projects: ["default", "shop"].into_iter().map(|name| (name.to_owned(), project(name))).collect(),
         models: vec!["haiku".into(), "claude-*".into()],
         default_model: None,
+        response_chars: 30_000,
         task_timeout_seconds: 3600,
         limits: KeyLimits::default(),
         key_limits: KeyLimits::default(),

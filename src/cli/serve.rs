@@ -149,6 +149,7 @@ pub(super) fn app_settings(config: &Config) -> AppSettings {
         projects: config.projects(),
         models: config.claude_code.models.clone(),
         default_model: Some(config.claude_code.default_model.clone()).filter(|model| !model.is_empty()),
+        response_chars: config.limits.response_chars,
         task_timeout_seconds: config.runner.task_timeout_seconds,
         limits: config.limits.of_gateway(),
         key_limits: config.limits.of_key(),
@@ -162,6 +163,7 @@ fn api_settings(config: &Config) -> api::ApiSettings {
         requests_per_minute: config.limits.requests_per_minute,
         failed_auth_per_minute: config.limits.failed_auth_per_minute,
         body_limit_bytes: config.server.body_limit_bytes,
+        response_chars: config.limits.response_chars,
         request_timeout: Duration::from_secs(config.server.request_timeout_seconds),
         public_url: None,
     }

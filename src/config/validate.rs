@@ -1,7 +1,7 @@
 //! What settings may say. Every refusal names the setting.
 
 use super::{Config, ConfigError, invalid};
-use crate::model::limits::TIMEOUT_SECONDS;
+use crate::model::limits::{RESPONSE_CHARS, TIMEOUT_SECONDS};
 
 /// Longest time a setting may name, in seconds.
 const YEAR: u64 = 31_536_000;
@@ -42,6 +42,12 @@ impl Config {
         ];
         if let Some((setting, _, most)) = bounded.iter().find(|(_, value, most)| value > most) {
             return Err(invalid(setting, format!("must be at most {most}")));
+        }
+        if !RESPONSE_CHARS.contains(&self.limits.response_chars) {
+            return Err(invalid(
+                "limits.response_chars",
+                format!("must be {} to {}", RESPONSE_CHARS.start(), RESPONSE_CHARS.end()),
+            ));
         }
         for (setting, usd) in
             [("limits.usd_per_day", self.limits.usd_per_day), ("limits.usd_per_day_per_key", self.limits.usd_per_day_per_key)]

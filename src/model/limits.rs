@@ -1,8 +1,8 @@
 //! Bounds of the API, in one place. `ChatGPT` actions allow 45 s and 100,000 characters per call
 //! (`developers.openai.com/api/docs/actions/production`); ours keep a margin below both.
 
-/// Longest JSON response, in characters.
-pub const RESPONSE_CHARS: usize = 95_000;
+/// Bounds of the setting for the longest JSON response, in characters. The least leaves room for every field of an answer.
+pub const RESPONSE_CHARS: std::ops::RangeInclusive<usize> = 20_000..=95_000;
 /// Longest wait a caller may ask for, in seconds.
 pub const WAIT_SECONDS: u32 = 40;
 /// Longest task description (the prompt), in characters.

@@ -27,6 +27,9 @@ pub struct InterruptAgent {
     #[schema(nullable = false, minimum = 0, maximum = 40)]
     #[serde(default, deserialize_with = "whole_number")]
     pub wait_seconds: Option<i64>,
+    /// Your key for exact retries: the same key and request get the first answer again.
+    #[schema(nullable = false, min_length = 1, max_length = 200)]
+    pub idempotency_key: Option<String>,
 }
 
 /// Whose turns to stop. Name the agents, or say `all`.
@@ -44,6 +47,9 @@ pub struct InterruptAgents {
     #[schema(nullable = false, minimum = 0, maximum = 40)]
     #[serde(default, deserialize_with = "whole_number")]
     pub wait_seconds: Option<i64>,
+    /// Your key for exact retries: the same key and request get the first answer again.
+    #[schema(nullable = false, min_length = 1, max_length = 200)]
+    pub idempotency_key: Option<String>,
 }
 
 /// What became of a request to interrupt several agents.
@@ -67,13 +73,20 @@ pub struct TerminateAgent {
     #[schema(nullable = false, minimum = 0, maximum = 40)]
     #[serde(default, deserialize_with = "whole_number")]
     pub wait_seconds: Option<i64>,
+    /// Your key for exact retries: the same key and request get the first answer again.
+    #[schema(nullable = false, min_length = 1, max_length = 200)]
+    pub idempotency_key: Option<String>,
 }
 
-/// Nothing has to be said about it.
+/// What to say when bringing an agent back.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({}))]
-pub struct ResumeAgent {}
+pub struct ResumeAgent {
+    /// Your key for exact retries: the same key and request get the first answer again.
+    #[schema(nullable = false, min_length = 1, max_length = 200)]
+    pub idempotency_key: Option<String>,
+}
 
 impl App {
     /// Stops the agent's running turn; its conversation stays, and it goes on with its next message.

@@ -9,7 +9,7 @@ use crate::{
         wait::wait_seconds,
     },
     bus::Topic,
-    model::{agent::AgentStatus, event::EventKind, id::AgentId, key::Principal, limits::RESPONSE_CHARS},
+    model::{agent::AgentStatus, event::EventKind, id::AgentId, key::Principal},
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,7 @@ impl App {
                 let Some(text) = readable(&row.kind) else { continue };
                 let piece = OutputPiece { seq: row.seq, at: row.at, kind: row.kind.name(), text };
                 used += json_chars(&piece) + 1;
-                if !output.is_empty() && (output.len() >= limit as usize || used > RESPONSE_CHARS - 1_000) {
+                if !output.is_empty() && (output.len() >= limit as usize || used > self.settings.page_chars()) {
                     return Ok((output, true));
                 }
                 output.push(piece);

@@ -15,7 +15,6 @@ use crate::{
         event::EventKind,
         id::{AgentId, TaskId},
         key::Principal,
-        limits::RESPONSE_CHARS,
     },
     store::{EventFilter, LoggedEvent},
 };
@@ -125,7 +124,7 @@ impl App {
         let selection = self.select_events(who, query).await?;
         let mut waiter = self.waiter(selection.topic(), seconds);
         loop {
-            let page = self.read_log(&selection, cursor, limit, RESPONSE_CHARS - 1_000).await?;
+            let page = self.read_log(&selection, cursor, limit, self.settings.page_chars()).await?;
             if !page.events.is_empty() || page.has_more || !waiter.changed().await {
                 return Ok(page);
             }

@@ -101,6 +101,9 @@ pub struct UpdateTask {
     /// A short name, at most 200 characters.
     #[schema(nullable = false, min_length = 1, max_length = 200)]
     pub title: Option<String>,
+    /// Your key for exact retries: the same key and request get the first answer again.
+    #[schema(nullable = false, min_length = 1, max_length = 200)]
+    pub idempotency_key: Option<String>,
 }
 
 /// How long to wait for a cancelled task to end.
@@ -112,6 +115,9 @@ pub struct CancelTask {
     #[schema(nullable = false, minimum = 0, maximum = 40)]
     #[serde(default, deserialize_with = "whole_number")]
     pub wait_seconds: Option<i64>,
+    /// Your key for exact retries: the same key and request get the first answer again.
+    #[schema(nullable = false, min_length = 1, max_length = 200)]
+    pub idempotency_key: Option<String>,
 }
 
 impl CreateTask {

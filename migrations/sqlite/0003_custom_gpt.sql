@@ -1,0 +1,14 @@
+-- Answers kept for exact retries, and files of tasks. Same changes as migrations/postgres/0003_custom_gpt.sql.
+
+CREATE TABLE answer (
+    owner           TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    request_hash    TEXT NOT NULL,
+    status          INTEGER NOT NULL,
+    body            TEXT NOT NULL,
+    created_at      TEXT NOT NULL,
+    PRIMARY KEY (owner, idempotency_key)
+) STRICT;
+CREATE INDEX answer_by_age ON answer (created_at);
+
+ALTER TABLE task ADD COLUMN files TEXT;
