@@ -139,6 +139,8 @@ pub enum Question {
         request_id: String,
         /// The tool.
         tool: String,
+        /// What it is called with.
+        input: Value,
     },
     /// Something this gateway does not offer.
     Unsupported {

@@ -6,6 +6,7 @@ mod bounded;
 mod docs;
 mod events;
 mod extract;
+mod files;
 mod health;
 mod limit;
 mod once;

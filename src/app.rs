@@ -2,9 +2,11 @@
 
 pub mod agents;
 mod answers;
+pub mod artifacts;
 mod checks;
 pub mod error;
 pub mod events;
+mod files;
 pub mod health;
 pub mod keys;
 pub mod size;
@@ -21,6 +23,7 @@ use crate::{
     },
     store::{Quota, Store},
 };
+use artifacts::LinkSecret;
 pub use checks::{check_idempotency_key, request_hash};
 use chrono::{DateTime, Timelike, Utc};
 use error::AppError;
@@ -44,6 +47,10 @@ pub struct AppSettings {
     pub response_chars: usize,
     /// Seconds a task may run when it names no limit.
     pub task_timeout_seconds: u32,
+    /// Seconds a link to a file works.
+    pub link_seconds: u32,
+    /// Hosts files may be fetched from; a leading `*.` stands for any subdomain.
+    pub file_hosts: Vec<String>,
     /// Where everything of the gateway is stored.
     pub data_dir: PathBuf,
     /// Whether a real model or the rehearsal model answers.
@@ -58,12 +65,14 @@ pub struct App {
     settings: Arc<AppSettings>,
     stop: CancellationToken,
     started: Instant,
+    link_secret: LinkSecret,
 }
 
 impl App {
     /// Puts the operations together. `stop` ends waits and streams at shutdown.
     pub fn new(store: Store, bus: Bus, settings: AppSettings, stop: CancellationToken) -> Self {
-        Self { store, bus, settings: Arc::new(settings), stop, started: Instant::now() }
+        let link_secret = LinkSecret::random();
+        Self { store, bus, settings: Arc::new(settings), stop, started: Instant::now(), link_secret }
     }
 }
 

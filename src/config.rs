@@ -61,6 +61,8 @@ pub struct Config {
     pub runner: Runner,
     /// Housekeeping.
     pub gc: Gc,
+    /// Files from and for callers.
+    pub files: Files,
     /// The Claude Code CLI.
     pub claude_code: ClaudeCode,
     /// The built-in scripted model.
@@ -98,6 +100,15 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// `[files]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is described in defaults.toml")]
+pub struct Files {
+    pub hosts: Vec<String>,
+    pub link_seconds: u32,
 }
 
 /// `[store]`
@@ -347,7 +358,7 @@ impl Config {
     }
 }
 
-const LIST_SETTINGS: [&str; 2] = ["claude_code.models", "claude_code.env_allow"];
+const LIST_SETTINGS: [&str; 3] = ["claude_code.models", "claude_code.env_allow", "files.hosts"];
 
 fn is_list(variable: &str) -> bool {
     LIST_SETTINGS.iter().any(|key| variable == format!("mas_{}", key.replace('.', "__")))

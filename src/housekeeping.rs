@@ -12,6 +12,7 @@
 
 pub mod backup;
 mod events;
+mod inbox;
 mod postgres;
 mod processes;
 pub mod restore;
@@ -79,6 +80,8 @@ pub enum What {
     Worktree,
     /// The events of a task.
     Events,
+    /// Files sent along with a task.
+    Files,
 }
 
 impl What {
@@ -88,6 +91,7 @@ impl What {
             Self::Process => "process",
             Self::Worktree => "worktree",
             Self::Events => "events",
+            Self::Files => "files",
         }
     }
 }
@@ -167,6 +171,7 @@ pub async fn collect(
     let processes::Looked { mut items, stray_runs } = house.processes().await?;
     items.extend(house.worktrees(stray_runs).await?);
     items.extend(house.events().await?);
+    items.extend(house.inbox().await?);
     if !mode.dry_run {
         store.delete_answers_before(house.now - ANSWERS_KEPT).await?;
     }

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod answer;
 pub mod event;
 pub mod id;
+pub mod inbox;
 pub mod key;
 pub mod limits;
 pub mod pattern;

@@ -8,7 +8,7 @@
 mod encode;
 mod parse;
 
-pub use encode::{ask_usage, deny, initialize, interrupt, refuse, user_message};
+pub use encode::{allow, ask_usage, deny, initialize, interrupt, only_reads, refuse, user_message};
 pub use parse::{LOGIN_HINT, parse_line};
 
 use super::{Launch, LaunchRequest, Session};

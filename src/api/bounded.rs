@@ -16,8 +16,11 @@ use serde_json::{Map, Value};
 /// Names of places listed in `truncated`, and the characters one may take.
 const NAMED: usize = 20;
 const NAME_CHARS: usize = 200;
-/// Room for `,"truncated":[…]`.
-const RESERVE: usize = 32 + NAMED * (NAME_CHARS + 3);
+/// Added to `next_step` of an answer that was shortened.
+const HOW_TO_READ_ON: &str =
+    " Parts of this answer were shortened (see truncated): read_task_file reads a task's result.md or changes.diff whole.";
+/// Room for `,"truncated":[…]` and the addition.
+const RESERVE: usize = 32 + NAMED * (NAME_CHARS + 3) + HOW_TO_READ_ON.len();
 /// No part is shortened below this, so that numbers and short words stay whole.
 const SMALLEST: usize = 64;
 const MARK: &str = "…[shortened]";
@@ -51,6 +54,9 @@ fn fit(mut value: Value, limit: usize) -> Value {
     let mut cuts = Cuts::default();
     shorten(&mut value, limit.saturating_sub(RESERVE), &mut String::new(), &mut cuts);
     if let Value::Object(map) = &mut value {
+        if let Some(Value::String(step)) = map.get_mut("next_step") {
+            step.push_str(HOW_TO_READ_ON);
+        }
         map.insert("truncated".into(), cuts.names.into());
     }
     value

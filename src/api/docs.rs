@@ -1,6 +1,7 @@
 //! Public documents: the `OpenAPI` descriptions, Swagger UI and the privacy page.
 
 use super::{
+    files,
     openapi::{self, actions::openapi_actions},
     router::ApiState,
 };
@@ -37,12 +38,17 @@ pub(super) fn routes() -> Router<ApiState> {
         .merge(ui.layer(policy(UI_POLICY)))
         .route(OPENAPI_PATH, get(|| async { Json(&*OPENAPI) }))
         .route("/openapi-actions.json", get(actions))
+        .route("/files/{token}/{*name}", get(files::linked))
 }
 
 /// The `ChatGPT` document, with the address this gateway is reached at.
 async fn actions(State(state): State<ApiState>, headers: HeaderMap) -> impl IntoResponse {
-    let url = state.settings.public_url.clone().unwrap_or_else(|| origin(&headers));
-    Json::<Value>(openapi_actions(&url))
+    Json::<Value>(openapi_actions(&public_url(&state, &headers)))
+}
+
+/// Where this gateway is reached from outside.
+pub(super) fn public_url(state: &ApiState, headers: &HeaderMap) -> String {
+    state.settings.public_url.clone().unwrap_or_else(|| origin(headers))
 }
 
 /// The origin of a request by its `Host`: `https`, because that is what stands in front of a public gateway and what

@@ -3,7 +3,7 @@
 use super::{
     agents, auth,
     bounded::Bounded,
-    docs, events, health,
+    docs, events, files, health,
     limit::Limits,
     once,
     problem::{self, REQUEST_ID},
@@ -84,6 +84,8 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(tasks::create_task, tasks::list_tasks))
         .routes(routes!(tasks::get_task))
         .routes(routes!(events::list_task_events))
+        .routes(routes!(files::list_task_files))
+        .routes(routes!(files::read_task_file))
         .routes(routes!(events::list_events))
         .routes(routes!(agents::create_agent, agents::list_agents))
         .routes(routes!(agents::get_agent))

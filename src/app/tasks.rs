@@ -16,6 +16,7 @@ use super::{
     detached,
     error::AppError,
     events::DIGEST_KINDS,
+    files::FileRef,
     now,
     size::take_within,
     wait::{Waiter, wait_seconds},
@@ -91,16 +92,30 @@ pub struct CreatedTask {
 impl App {
     /// Validates and stores a task, wakes a runner, and waits for its end as long as asked.
     pub async fn create_task(&self, who: &Principal, request: CreateTask) -> Result<CreatedTask, AppError> {
+        let files = request.files.clone().unwrap_or_default();
         let (task, wait) = request.validate(who, &self.settings).await?;
-        self.insert_task(who, task, wait).await
+        self.insert_task(who, task, &files, wait).await
     }
 
-    /// Stores a task or message unless it is known, tells the runner, and waits for its end as long as asked.
-    pub(super) async fn insert_task(&self, who: &Principal, task: Task, wait: u32) -> Result<CreatedTask, AppError> {
+    /// Fetches its files, stores a task or message unless it is known, tells the runner, and waits for its end as long as
+    /// asked.
+    pub(super) async fn insert_task(
+        &self,
+        who: &Principal,
+        mut task: Task,
+        files: &[FileRef],
+        wait: u32,
+    ) -> Result<CreatedTask, AppError> {
+        self.take_files(&mut task, files).await?;
+        let has_files = !files.is_empty();
         let waiter = self.waiter(Topic::Task(task.id), wait);
         let (app, quota) = (self.clone(), self.settings.quota(who));
         let (task, is_new) = detached(async move {
-            match app.store.insert_task(&task, &quota).await? {
+            let inserted = app.store.insert_task(&task, &quota).await;
+            if has_files && !matches!(inserted, Ok(Inserted::New)) {
+                app.drop_files(&task).await;
+            }
+            match inserted? {
                 Inserted::New => {
                     app.bus.notify(Topic::Dispatch);
                     if let Some(agent) = task.agent_id {

@@ -179,6 +179,8 @@ pub(crate) fn settings() -> AppSettings {
         task_timeout_seconds: 3600,
         limits: KeyLimits::default(),
         key_limits: KeyLimits::default(),
+        link_seconds: 60,
+        file_hosts: vec!["127.0.0.1".into()],
         data_dir: std::env::temp_dir(),
         provenance: Provenance::Live,
     }

@@ -153,6 +153,8 @@ pub(super) fn app_settings(config: &Config) -> AppSettings {
         task_timeout_seconds: config.runner.task_timeout_seconds,
         limits: config.limits.of_gateway(),
         key_limits: config.limits.of_key(),
+        link_seconds: config.files.link_seconds,
+        file_hosts: config.files.hosts.clone(),
         data_dir: config.server.data_dir.clone(),
         provenance: if config.rehearsal.enabled { Provenance::Rehearsal } else { Provenance::Live },
     }

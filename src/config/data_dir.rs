@@ -41,6 +41,9 @@ impl DataDir {
     pub fn processes(&self) -> PathBuf {
         self.0.join("processes")
     }
+    pub fn inbox(&self) -> PathBuf {
+        self.0.join(crate::model::inbox::INBOX)
+    }
     pub fn workspaces(&self) -> PathBuf {
         self.0.join("workspaces")
     }

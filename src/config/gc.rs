@@ -15,6 +15,7 @@ pub struct Gc {
     pub process_dirs_days: u32,
     pub worktrees_days: u32,
     pub events_days: u32,
+    pub files_days: u32,
     pub keep_bytes: u64,
 }
 
@@ -24,6 +25,7 @@ impl Gc {
             ("gc.process_dirs_days", self.process_dirs_days),
             ("gc.worktrees_days", self.worktrees_days),
             ("gc.events_days", self.events_days),
+            ("gc.files_days", self.files_days),
         ];
         match days.iter().find(|(_, days)| *days > MOST_DAYS) {
             Some((setting, _)) => Err(invalid(setting, format!("must be at most {MOST_DAYS} days"))),

@@ -19,6 +19,7 @@ impl Config {
             ("runner.stall_timeout_seconds", self.runner.stall_timeout_seconds),
             ("runner.task_timeout_seconds", self.runner.task_timeout_seconds.into()),
             ("runner.max_output_bytes", self.runner.max_output_bytes),
+            ("files.link_seconds", self.files.link_seconds.into()),
             ("runner.circuit_failures", self.runner.circuit_failures.into()),
         ];
         if let Some((setting, _)) = positive.iter().find(|(_, value)| *value == 0) {

@@ -37,5 +37,11 @@ pub const BUDGET_USD: f64 = 1_000.0;
 pub const LATEST_OUTPUT_CHARS: usize = 4_000;
 /// Characters of a stopped turn's last message kept as its partial result. The message's event has it whole.
 pub const PARTIAL_RESULT_CHARS: usize = 50_000;
+/// Most files one call may send along or get, as `ChatGPT` has it.
+pub const FILES: usize = 10;
+/// Largest file that is fetched, in bytes.
+pub const FILE_BYTES: u64 = 50 << 20;
+/// Largest file `ChatGPT` takes from an action, in bytes.
+pub const ANSWER_FILE_BYTES: u64 = 10_000_000;
 /// Bytes of a diff kept with a run.
 pub const DIFF_BYTES: usize = 1 << 20;

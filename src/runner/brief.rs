@@ -8,6 +8,7 @@ use super::{
 use crate::model::{
     agent::Agent,
     id::{KeyId, RunId},
+    inbox::inbox_of,
     quota::{Cap, CapUnit, KeyLimits, LimitReached, SetBy},
     run::{Failure, FailureCode},
     task::Task,
@@ -23,6 +24,7 @@ impl Runner {
             backend: agent.backend,
             role: role(agent),
             project: agent.project.clone(),
+            inbox: inbox_of(self.settings.data.path(), &agent.owner),
             keep: agent.durable,
             max_recoveries: settings.max_recoveries,
             max_retries: settings.max_task_retries,

@@ -22,6 +22,7 @@ use crate::{
     model::{
         agent::Backend,
         event::EventKind,
+        inbox::is_below,
         run::{Failure, FailureCode},
     },
 };
@@ -219,7 +220,13 @@ impl Machine {
 
     fn answer(brief: &Brief, question: &Question, reaction: &mut Reaction) {
         let (answer, state, detail) = match question {
-            Question::Permission { request_id, tool } => {
+            Question::Permission { request_id, tool, input }
+                if claude_code::only_reads(tool, input).is_some_and(|path| is_below(&brief.inbox, path)) =>
+            {
+                reaction.send.push(claude_code::allow(request_id, input));
+                return;
+            }
+            Question::Permission { request_id, tool, .. } => {
                 let message = format!(
                     "The project `{}` does not allow this use of the tool {tool}. Its operator can allow it with \
                      `allowed_tools` or `permission_mode`. Go on without it or say what you could not do.",

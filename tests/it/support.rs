@@ -222,6 +222,11 @@ impl TestApp {
         Answer { status, headers, text: response.text().await.expect("a body") }
     }
 
+    /// Follows a link, without a key.
+    pub(crate) async fn fetch(&self, url: &str) -> Answer {
+        self.send(self.client.get(url)).await
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path)).await
     }

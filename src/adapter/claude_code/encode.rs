@@ -2,6 +2,7 @@
 
 use crate::adapter::Outgoing;
 use serde_json::{Value, json};
+use std::path::Path;
 
 fn control(id: String, request: &Value) -> Outgoing {
     let line = json!({"type": "control_request", "request_id": id, "request": request}).to_string();
@@ -61,6 +62,17 @@ pub fn ask_usage(id: String) -> Outgoing {
 /// Ends the current turn, its running tool included, and keeps the session.
 pub fn interrupt(id: String) -> Outgoing {
     control(id, &json!({"subtype": "interrupt"}))
+}
+
+/// Allows a tool call with the input it came with.
+pub fn allow(request_id: &str, input: &Value) -> Outgoing {
+    let decision = json!({"behavior": "allow", "updatedInput": input});
+    answer(request_id, &json!({"subtype": "success", "request_id": request_id, "response": decision}))
+}
+
+/// The file a tool call only reads, if that is all it does.
+pub fn only_reads<'a>(tool: &str, input: &'a Value) -> Option<&'a Path> {
+    (tool == "Read").then(|| input["file_path"].as_str().map(Path::new)).flatten()
 }
 
 /// Refuses a tool call; the model reads `message` and goes on.

@@ -283,7 +283,10 @@ fn control_request(value: &Value) -> Parsed {
     let request_id = text(&value["request_id"]).to_owned();
     let request = &value["request"];
     let question = match text(&request["subtype"]) {
-        "can_use_tool" => Question::Permission { request_id, tool: text(&request["tool_name"]).to_owned() },
+        "can_use_tool" => {
+            let (tool, input) = (text(&request["tool_name"]).to_owned(), request["input"].clone());
+            Question::Permission { request_id, tool, input }
+        }
         subtype => Question::Unsupported { request_id, subtype: subtype.to_owned() },
     };
     Parsed { events: vec![], signal: Some(Signal::Asked(question)) }

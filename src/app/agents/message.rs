@@ -5,6 +5,7 @@ use crate::{
         App,
         checks::{Refusals, request_hash, whole_number},
         error::AppError,
+        files::{FileRef, file_refs},
         now,
         tasks::{CreatedTask, title_of},
         wait::wait_seconds,
@@ -42,6 +43,10 @@ pub struct SendMessage {
     /// US dollars the turn may cost, more than 0 and at most 1000.
     #[schema(nullable = false, exclusive_minimum = 0, maximum = 1000)]
     pub budget_usd: Option<f64>,
+    /// Files for the agent, at most 10. `ChatGPT` puts the files of the conversation here.
+    #[serde(default, rename = "openaiFileIdRefs", deserialize_with = "file_refs")]
+    #[schema(value_type = Option<Vec<String>>, nullable = false, max_items = 10)]
+    pub files: Option<Vec<FileRef>>,
     /// Your key for exact retries: the same key and request are one message.
     #[schema(nullable = false, min_length = 1, max_length = 200)]
     pub idempotency_key: Option<String>,
@@ -62,8 +67,17 @@ impl SendMessage {
         refusals.budget_usd(self.budget_usd);
         let timeout = refusals.within("timeout_seconds", self.timeout_seconds, 1..=TIMEOUT_SECONDS.into());
         refusals.finish()?;
-        let asked =
-            serde_json::json!(["message", agent.id, self.text, self.mode, self.priority, self.timeout_seconds, self.budget_usd]);
+        let files: Vec<_> = self.files.iter().flatten().map(FileRef::identity).collect();
+        let asked = serde_json::json!([
+            "message",
+            agent.id,
+            self.text,
+            self.mode,
+            self.priority,
+            self.timeout_seconds,
+            self.budget_usd,
+            files
+        ]);
         let now = now();
         let task = Task {
             id: TaskId::generate(),
@@ -105,7 +119,8 @@ impl App {
     /// Queues a turn of the agent, or sends the text into its running turn, and waits for the end as long as asked.
     pub async fn send_message(&self, who: &Principal, id: AgentId, request: SendMessage) -> Result<CreatedTask, AppError> {
         let agent = self.find_agent(who, id).await?;
+        let files = request.files.clone().unwrap_or_default();
         let (task, wait) = request.validate(who, &agent, self.settings.task_timeout_seconds)?;
-        self.insert_task(who, task, wait).await
+        self.insert_task(who, task, &files, wait).await
     }
 }

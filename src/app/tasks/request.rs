@@ -6,6 +6,7 @@ use crate::{
         AppSettings,
         checks::{LimitFields, Refusals, request_hash, whole_number},
         error::AppError,
+        files::{FileRef, file_refs},
         now,
         wait::wait_seconds,
     },
@@ -78,6 +79,10 @@ pub struct CreateTask {
     /// JSON Schema (root type `object`, at most 20 kB) of a structured answer.
     #[schema(value_type = Option<Object>, nullable = false)]
     pub output_schema: Option<Value>,
+    /// Files for the agent, at most 10. `ChatGPT` puts the files of the conversation here.
+    #[serde(default, rename = "openaiFileIdRefs", deserialize_with = "file_refs")]
+    #[schema(value_type = Option<Vec<String>>, nullable = false, max_items = 10)]
+    pub files: Option<Vec<FileRef>>,
     /// Your key for exact retries: the same key and request give the same task instead of a second one.
     #[schema(nullable = false, min_length = 1, max_length = 200)]
     pub idempotency_key: Option<String>,
@@ -209,6 +214,7 @@ impl CreateTask {
             self.max_processes,
             self.on_lost,
             self.output_schema,
+            self.files.iter().flatten().map(FileRef::identity).collect::<Vec<_>>(),
         ]))
     }
 }

@@ -54,6 +54,7 @@ impl Stage {
             backend: Backend::ClaudeCode,
             role: "a coder".into(),
             project: "shop".into(),
+            inbox: "/data/inbox/ann".into(),
             keep: false,
             max_recoveries: 2,
             max_retries: 2,

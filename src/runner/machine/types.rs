@@ -16,6 +16,7 @@ use crate::{
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// What the machine must know about its agent.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub(in crate::runner) struct Brief {
     /// Added to the system prompt.
     pub(in crate::runner) role: String,
     pub(in crate::runner) project: String,
+    /// Files its owner sent along lie below; it may read them.
+    pub(in crate::runner) inbox: PathBuf,
     /// Whether the process waits for another turn after one; else it ends with it.
     pub(in crate::runner) keep: bool,
     pub(in crate::runner) max_recoveries: u32,

@@ -96,7 +96,10 @@ fn questions_carry_what_the_answer_needs() {
     let asked = parse(
         &json!({"type": "control_request", "request_id": "r1", "request": {"subtype": "can_use_tool", "tool_name": "Bash", "input": {}}}),
     );
-    assert_eq!(asked.signal, Some(Signal::Asked(Question::Permission { request_id: "r1".into(), tool: "Bash".into() })));
+    assert_eq!(
+        asked.signal,
+        Some(Signal::Asked(Question::Permission { request_id: "r1".into(), tool: "Bash".into(), input: json!({}) }))
+    );
     let other = parse(&json!({"type": "control_request", "request_id": "r2", "request": {"subtype": "elicitation"}}));
     assert_eq!(
         other.signal,

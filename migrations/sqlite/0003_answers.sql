@@ -1,4 +1,4 @@
--- Answers kept for exact retries, and files of tasks. Same changes as migrations/sqlite/0003_custom_gpt.sql.
+-- Answers kept for exact retries. Same changes as migrations/postgres/0003_answers.sql.
 
 CREATE TABLE answer (
     owner           TEXT NOT NULL,
@@ -6,9 +6,7 @@ CREATE TABLE answer (
     request_hash    TEXT NOT NULL,
     status          INTEGER NOT NULL,
     body            TEXT NOT NULL,
-    created_at      TIMESTAMPTZ NOT NULL,
+    created_at      TEXT NOT NULL,
     PRIMARY KEY (owner, idempotency_key)
-);
+) STRICT;
 CREATE INDEX answer_by_age ON answer (created_at);
-
-ALTER TABLE task ADD COLUMN files JSON;
