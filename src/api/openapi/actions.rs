@@ -6,6 +6,30 @@
 
 use serde_json::{Map, Value, json};
 
+/// What `ChatGPT` can do. Each says by `x-openai-isConsequential` whether people are asked first. Left out is what another
+/// one does as well; the importer takes at most 30.
+pub(super) const OPERATIONS: [&str; 20] = [
+    "create_task",
+    "list_tasks",
+    "get_task",
+    "update_task",
+    "cancel_task",
+    "list_task_files",
+    "read_task_file",
+    "create_agent",
+    "list_agents",
+    "get_agent",
+    "get_agent_output",
+    "send_message",
+    "interrupt_agent",
+    "interrupt_agents",
+    "terminate_agent",
+    "resume_agent",
+    "fork_agent",
+    "list_events",
+    "get_health",
+    "get_readiness",
+];
 /// `OpenAPI` components a reference may go through before it is taken for a circle.
 const DEPTH: usize = 16;
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
@@ -16,10 +40,15 @@ pub fn openapi_actions(public_url: &str) -> Value {
     let full = serde_json::to_value(super::openapi()).unwrap_or_default();
     let (mut paths, mut schemas) = (Map::new(), Map::new());
     for (path, item) in full["paths"].as_object().into_iter().flatten() {
-        let operations = item.as_object().into_iter().flatten().filter(|(method, _)| METHODS.contains(&method.as_str()));
+        let operations = item.as_object().into_iter().flatten().filter(|(method, operation)| {
+            let is_offered = operation["operationId"].as_str().is_some_and(|id| OPERATIONS.contains(&id));
+            METHODS.contains(&method.as_str()) && is_offered
+        });
         let reduced: Map<String, Value> =
             operations.map(|(method, operation)| (method.clone(), reduce_operation(operation, &full, &mut schemas))).collect();
-        paths.insert(path.clone(), reduced.into());
+        if !reduced.is_empty() {
+            paths.insert(path.clone(), reduced.into());
+        }
     }
     json!({
         "openapi": "3.1.0",
