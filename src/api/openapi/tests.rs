@@ -216,7 +216,7 @@ fn vocabularies_are_listed_as_they_are_written() {
 #[test]
 fn events_are_one_plain_object_in_the_actions_document() {
     let document = actions();
-    let page = document.pointer("/paths/~1tasks~1{id}~1events/get/responses/200/content/application~1json/schema");
+    let page = document.pointer("/paths/~1events/get/responses/200/content/application~1json/schema");
     let event = &resolved(&document, page.expect("a schema"))["properties"]["events"]["items"];
     let kinds = event["properties"]["kind"]["enum"].as_array().expect("words");
     assert_eq!(kinds.len(), 12, "{kinds:?}");
