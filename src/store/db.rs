@@ -198,7 +198,6 @@ mod tests {
     async fn fill(w: &SqlitePool) -> Result<Option<()>, StoreError> {
         let db = Db::Sqlite { w: w.clone(), r: w.clone() };
         Ok(on!(tx & db, |t| {
-            sqlx::query("CREATE TABLE filler (bytes BLOB)").execute(&mut *t).await?;
             sqlx::query("INSERT INTO filler VALUES (zeroblob(1000000))").execute(&mut *t).await?;
             Some(())
         }))
@@ -209,10 +208,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let url = format!("sqlite://{}", dir.path().join("mas.db").display());
         let Ok(Db::Sqlite { w, .. }) = Db::connect(&url).await else { panic!("SQLite opens") };
+        w.execute("CREATE TABLE filler (bytes BLOB)").await.expect("made");
         w.execute("PRAGMA max_page_count = 1").await.expect("cannot grow");
         let refused = fill(&w).await;
         assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("full")), "{refused:?}");
         // The limit was one of the connection that has failed; there is room now.
-        assert!(matches!(fill(&w).await, Ok(Some(()))), "the disk has room again");
+        let room = fill(&w).await;
+        assert!(matches!(room, Ok(Some(()))), "the disk has room again: {room:?}");
     }
 }
