@@ -105,9 +105,13 @@ impl Actor {
             };
         }
         // The place is free, and perhaps messages came meanwhile.
-        let bus = self.runner.bus.clone();
+        let (runner, had_place) = (self.runner.clone(), self.live.is_some());
         drop(self);
-        bus.notify(Topic::Dispatch);
+        if !had_place {
+            // Whoever asked for its place gets none by its end.
+            runner.idlers.ask_again();
+        }
+        runner.bus.notify(Topic::Dispatch);
     }
 
     /// The actor's loop: until the process has ended and that is stored, or the gateway lets go.
@@ -121,6 +125,8 @@ impl Actor {
         };
         self.serve_facts();
         let mut control = self.runner.bus.subscribe(Topic::Control(self.agent.id));
+        // Nobody listened while the process was being started.
+        self.look = true;
         let mut gate = self.runner.gate.subscribe();
         let mut shutting_down = false;
         let stop = self.runner.stop.clone();

@@ -122,9 +122,10 @@ impl Store {
         row.map(AgentRow::into_agent).transpose()
     }
 
-    /// After a restart: agents on record as alive that have no process rest.
+    /// After a restart: agents on record as alive that have no process rest, or are ended when that was asked for.
     pub async fn park_orphaned_agents(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        const SQL: &str = "UPDATE agent SET status = 'parked', generation = generation + 1, updated_at = $1 \
+        const SQL: &str = "UPDATE agent SET status = CASE WHEN terminate_requested THEN 'terminated' ELSE 'parked' END, \
+                           generation = generation + 1, updated_at = $1 \
                            WHERE status IN ('starting', 'idle', 'busy', 'interrupting') AND generation > 0 \
                            AND NOT EXISTS (SELECT 1 FROM process p WHERE p.agent_id = agent.id AND p.ended_at IS NULL)";
         Ok(on!(write & self.db, |p| sqlx::query(SQL).bind(micros(now)).execute(p).await?.rows_affected()))

@@ -2,6 +2,7 @@
 
 mod append;
 mod log;
+mod races;
 mod schema;
 pub(crate) mod support;
 

@@ -310,8 +310,8 @@ impl Machine {
     pub(super) fn rest(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
         let until = now + brief.park_after;
         reaction.agent = Some(AgentStatus::Idle);
-        if self.output_bytes > brief.rotate_bytes {
-            // The next process begins a new log.
+        if self.output_bytes > brief.rotate_bytes || brief.is_held_to_a_task() {
+            // The next process begins a new log, and is held to what its own turn may use.
             self.enter(Phase::Idle, None);
             return self.park(brief, now, reaction);
         }

@@ -42,6 +42,14 @@ pub(in crate::runner) struct Brief {
     pub(in crate::runner) order: Option<Order>,
 }
 
+impl Brief {
+    /// Whether the process is held to limits that its first task brought along, and not those of the agent.
+    pub(super) fn is_held_to_a_task(&self) -> bool {
+        let of_task = |set_by: Option<SetBy>| set_by == Some(SetBy::Task);
+        of_task(self.max_memory_bytes.map(|(_, by)| by)) || of_task(self.max_processes.map(|(_, by)| by))
+    }
+}
+
 /// What the machine must know about a turn; does not change while it runs.
 #[derive(Debug, Clone)]
 pub(in crate::runner) struct Order {

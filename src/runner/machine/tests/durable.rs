@@ -77,6 +77,16 @@ fn a_process_that_has_written_much_makes_room_for_a_new_log() {
 }
 
 #[test]
+fn a_process_with_limits_of_its_task_takes_no_other_turn() {
+    let mut stage = working();
+    stage.brief.max_processes = Some((2, SetBy::Task));
+    let end = stage.line(RESULT);
+    assert!(end.turn_over && end.effects.contains(&Effect::CloseInput), "{end:?}");
+    forget(&mut stage);
+    assert_eq!(stage.exit(ExitReason::Exited, Some(0)).agent, Some(AgentStatus::Parked));
+}
+
+#[test]
 fn an_interrupt_leaves_the_agent_idle() {
     let mut stage = working();
     stage.line(MESSAGE);
