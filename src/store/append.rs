@@ -143,6 +143,8 @@ const UPDATE_AGENT: &str = "UPDATE agent SET status = CASE WHEN terminate_reques
                             THEN 'terminated' ELSE $2 END, generation = generation + 1, updated_at = $3, \
                             failure = CASE WHEN terminate_requested THEN NULL ELSE $4 END WHERE id = $1";
 const START_SESSION: &str = "UPDATE agent SET session_started = TRUE WHERE id = $1 AND NOT session_started";
+/// The agent before its messages, as when it is told to end: in another order the two could wait for each other.
+const HOLD_AGENT: &str = "UPDATE agent SET generation = generation WHERE id = $1";
 /// A message that waits, or one that was sent into a turn which ended first. One that has this run already was taken by
 /// the same batch, when the answer to its commit was lost.
 const BEGIN_TASK: &str = "UPDATE task SET status = 'assigned', run_id = $3, updated_at = $4, generation = $2 + 1 WHERE id = $1 \
@@ -268,6 +270,7 @@ impl Store {
             let done = on!(tx db, |t| {
                 if let Some((begun, outcome)) = b.begun {
                     let run = begun.run;
+                    sqlx::query(HOLD_AGENT).bind(b.agent_id).execute(&mut *t).await?;
                     let begin = sqlx::query(BEGIN_TASK).bind(run.task_id.uuid()).bind(begun.task_generation);
                     let begin = begin.bind(run.id.uuid()).bind(b.at).execute(&mut *t).await?;
                     refused |= begin.rows_affected() == 0;

@@ -29,8 +29,13 @@ fn waiting(without: &[KeyId], lock: &str) -> String {
     )
 }
 
-const WAKE_AGENT: &str =
-    "UPDATE agent SET status = 'starting', generation = generation + 1, updated_at = $2 WHERE id = $1 AND status = 'parked'";
+/// Who holds an agent may want its messages next, so this waits for nobody.
+fn wake_agent(skip: &str) -> String {
+    format!(
+        "UPDATE agent SET status = 'starting', generation = generation + 1, updated_at = $2 WHERE id = \
+         (SELECT id FROM agent WHERE id = $1 AND status = 'parked'{skip})"
+    )
+}
 
 /// How many agents of a key have a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +57,7 @@ impl Store {
             TaskStatus::Assigned,
             waiting(without, lock),
         );
+        let wake_agent = wake_agent(if lock.is_empty() { "" } else { " FOR UPDATE SKIP LOCKED" });
         let (db, without) = (self.db.clone(), without.to_vec());
         let row = uncancelled(async move {
             Ok(on!(tx db, |t| {
@@ -65,7 +71,7 @@ impl Store {
                         let is_ours = match row.agent_id() {
                             None => true,
                             Some(agent) => {
-                                let wake = sqlx::query(WAKE_AGENT).bind(agent).bind(micros(now));
+                                let wake = sqlx::query(AssertSqlSafe(wake_agent)).bind(agent).bind(micros(now));
                                 wake.execute(&mut *t).await?.rows_affected() == 1
                             }
                         };

@@ -5,6 +5,7 @@ mod log;
 mod races;
 mod schema;
 pub(crate) mod support;
+mod upgrade;
 
 use chrono::{SubsecRound, Utc};
 use mas_gateway::{

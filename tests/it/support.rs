@@ -83,6 +83,15 @@ impl TestApp {
         Self::prepared_in(settings, None).await
     }
 
+    /// The script for the agents' CLI of a server that is about to be launched.
+    pub(crate) fn script(&mut self, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let cli = self.dir.path().join("scripted-cli");
+        std::fs::write(&cli, text).expect("written");
+        std::fs::set_permissions(&cli, PermissionsExt::from_mode(0o755)).expect("executable");
+        self.set("MAS_CLAUDE_CODE__COMMAND", cli.to_str().expect("UTF-8"));
+    }
+
     async fn prepared_in(settings: &[(&str, &str)], data_dir: Option<PathBuf>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut env: BTreeMap<String, String> = [

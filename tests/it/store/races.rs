@@ -167,3 +167,34 @@ async fn what_is_stored_again_because_the_answer_was_lost_stands_once() {
     assert_eq!(store.append(&late).await.expect("tried"), Appended::Refused, "somebody else took it");
     store.end().await;
 }
+
+/// On an engine that locks rows, two of these could wait for each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn turns_begin_and_are_claimed_while_their_agents_are_told_to_end() {
+    let store = test_store().await;
+    let state = json!({});
+    for round in 0..60 {
+        insert(&store, &task("ann")).await;
+        let p = provision(&claim(&store).await.expect("there"));
+        assert!(store.provision(&p).await.expect("provisioned"));
+        let message = told(&store, p.agent.id, MessageMode::Queue).await;
+        if round % 2 == 0 {
+            let run = Run { id: RunId::generate(), task_id: message.id, ..run_of(&p).clone() };
+            let begun = Begun { task_generation: 0, run };
+            let busy = Batch { begun: Some(&begun), agent_status: Some(AgentStatus::Busy), ..batch(&p, (0, 0), &state, &[]) };
+            let (begun, ended) = tokio::join!(store.append(&busy), store.request_termination(p.agent.id, Utc::now()));
+            begun.expect("appended");
+            ended.expect("asked");
+            assert_ne!(status_of(&store, &message).await, TaskStatus::Created);
+        } else {
+            let parked = Batch { agent_status: Some(AgentStatus::Parked), process_ended: true, ..batch(&p, (0, 0), &state, &[]) };
+            store.append(&parked).await.expect("appended");
+            let (claimed, ended) =
+                tokio::join!(store.claim_task(Utc::now(), &[]), store.request_termination(p.agent.id, Utc::now()));
+            let (claimed, _) = (claimed.expect("tried"), ended.expect("asked"));
+            let wanted = if claimed.is_some() { TaskStatus::Assigned } else { TaskStatus::Cancelled };
+            assert_eq!(status_of(&store, &message).await, wanted);
+        }
+    }
+    store.end().await;
+}
