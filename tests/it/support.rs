@@ -361,15 +361,22 @@ impl TestApp {
         tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("task {id} has no such event"))
     }
 
+    /// Shim and CLI of every agent process that runs.
+    pub(crate) fn running(&self) -> Vec<[Pid; 2]> {
+        let dirs = self.process_ids().into_iter().map(|id| ProcessDir::new(&self.data_dir().join("processes"), id));
+        dirs.filter_map(|dir| match dir.inspect() {
+            Ok(mas_gateway::process::Liveness::Running(Some(started))) => {
+                Some([started.shim_pid, started.pid].map(|pid| Pid::from_raw(pid.cast_signed()).expect("a pid")))
+            }
+            _ => None,
+        })
+        .collect()
+    }
+
     /// SIGKILL for every shim and CLI, as in a power failure.
     pub(crate) fn kill_agents(&self) {
-        for id in self.process_ids() {
-            let dir = ProcessDir::new(&self.data_dir().join("processes"), id);
-            if let Ok(mas_gateway::process::Liveness::Running(Some(started))) = dir.inspect() {
-                for pid in [started.shim_pid, started.pid] {
-                    let _ = kill_process(Pid::from_raw(pid.cast_signed()).expect("a pid"), Signal::KILL);
-                }
-            }
+        for pid in self.running().into_iter().flatten() {
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
 
