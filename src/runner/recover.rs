@@ -77,7 +77,7 @@ impl Runner {
             machine.turn = Some(turn);
         }
         let sent = self.with_patience("find a sent message", || self.store.sent_message_of(process.agent_id)).await?;
-        machine.joining = sent.map(|message| Joining { task_id: message.id });
+        machine.joining = sent.map(|message| Joining { task_id: message.id, is_kept: false });
         Some(machine)
     }
 }

@@ -152,6 +152,8 @@ pub(in crate::runner) enum Fate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::runner) struct Joining {
     pub(in crate::runner) task_id: TaskId,
+    /// Whether the CLI, now gone, has kept it in the conversation.
+    pub(in crate::runner) is_kept: bool,
 }
 
 /// What can happen to an agent.

@@ -57,6 +57,7 @@ struct Chaos {
     app: TestApp,
     dice: Dice,
     agents: Vec<Value>,
+    forks: Vec<Value>,
     sent: Vec<Sent>,
     log: Vec<String>,
 }
@@ -66,6 +67,7 @@ async fn chaos(seed: u64, steps: usize) {
     let mut app = TestApp::prepared(&[
         ("MAS_RUNNER__MAX_LIVE_AGENTS", &places),
         ("MAS_RUNNER__MAX_RECOVERIES", "1000"),
+        ("MAS_RUNNER__PARK_AFTER_SECONDS", "1"),
         ("MAS_LIMITS__REQUESTS_PER_MINUTE", "100000"),
         ("MAS_SERVER__LOG_FILTER", "warn,mas_gateway=info,tower_http=error"),
     ])
@@ -73,7 +75,7 @@ async fn chaos(seed: u64, steps: usize) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/agents/standin.mjs");
     app.script(&format!("#!/bin/sh\nexec node '{script}' \"$@\"\n"));
     app.launch();
-    let mut chaos = Chaos { app, dice: Dice(seed * 2_654_435_761 + 1), agents: vec![], sent: vec![], log: vec![] };
+    let mut chaos = Chaos { app, dice: Dice(seed * 2_654_435_761 + 1), agents: vec![], forks: vec![], sent: vec![], log: vec![] };
     for number in 0..AGENTS {
         let agent = chaos.app.post("/agents", &json!({"name": format!("agent {number}")})).await.expect(201);
         chaos.agents.push(agent);
@@ -93,12 +95,14 @@ impl Chaos {
     async fn step(&mut self, step: usize) {
         let agent = self.dice.below(AGENTS);
         let what = match self.dice.below(100) {
-            0..50 => self.tell(step, agent, "queue").await,
-            50..65 => self.tell(step, agent, "steer").await,
+            0..48 => self.tell(step, agent, "queue").await,
+            48..63 => self.tell(step, agent, "steer").await,
+            63..65 => self.fork(step, agent).await,
             65..75 => self.interrupt(agent).await,
             75..79 => self.cancel().await,
-            79..83 => self.end(agent).await,
-            83..88 => self.kill_one(1),
+            79..82 => self.end(agent).await,
+            82..86 => self.burst(step, agent).await,
+            86..88 => self.kill_one(1),
             88..92 => self.kill_one(0),
             92..97 => {
                 self.app.kill();
@@ -163,6 +167,60 @@ impl Chaos {
         format!("cancelled {}: {}", sent.token, answer.status)
     }
 
+    /// Several things at the same moment.
+    async fn burst(&mut self, step: usize, agent: usize) -> String {
+        let path = |rest| path_of(&self.agents[agent], rest);
+        let message = |word: &str, mode| {
+            let token = format!("{word}{step}");
+            json!({"text": format!("work 2 30 {token}"), "mode": mode, "idempotency_key": token})
+        };
+        let none = json!({"wait_seconds": 0});
+        let (queued, steered, twice) = (message("q", "queue"), message("s", "steer"), message("q", "queue"));
+        let empty = json!({});
+        let requests = [
+            (path("/message"), &queued),
+            (path("/message"), &steered),
+            (path("/message"), &twice),
+            (path("/interrupt"), &none),
+            (path("/terminate"), &none),
+            (path("/resume"), &empty),
+            ("/agents/interrupt".to_owned(), &json!({"all": true, "wait_seconds": 0})),
+        ];
+        let without = [self.dice.below(9), self.dice.below(9), 3 + self.dice.below(4), 3 + self.dice.below(4)];
+        let chosen = requests.iter().enumerate().filter(|(index, _)| !without.contains(index));
+        let is_for_all = !without.contains(&6);
+        let answers =
+            futures::future::join_all(chosen.map(async |(index, (path, body))| (index, self.app.post(path, body).await)));
+        let answers = answers.await;
+        for (index, answer) in &answers {
+            assert!(answer.status.is_success() || answer.status.as_u16() == 409, "{}", answer.text);
+            if *index < 3 && answer.status.is_success() {
+                let token = format!("{}{step}", ["q", "s", "q"][*index]);
+                self.sent.push(Sent { token, agent, task: answer.json(), may_be_cancelled: true });
+            }
+        }
+        self.may_be_cancelled(agent);
+        if is_for_all {
+            self.sent.iter_mut().for_each(|sent| sent.may_be_cancelled = true);
+        }
+        self.app.post(&path_of(&self.agents[agent], "/resume"), &json!({})).await.expect(200);
+        format!(
+            "burst of {:?} at agent {agent}",
+            answers.iter().map(|(index, answer)| (index, answer.status.as_u16())).collect::<Vec<_>>()
+        )
+    }
+
+    /// A fork, which only has to come to rest.
+    async fn fork(&mut self, step: usize, agent: usize) -> String {
+        let body = json!({"name": format!("fork {step}")});
+        let answer = self.app.post(&path_of(&self.agents[agent], "/fork"), &body).await;
+        if answer.status.as_u16() == 409 {
+            return format!("agent {agent} cannot be forked: {}", answer.json()["code"]);
+        }
+        self.forks.push(answer.expect(201));
+        format!("forked agent {agent}")
+    }
+
     /// Ends an agent, and brings it back when it has ended.
     async fn end(&mut self, agent: usize) -> String {
         self.may_be_cancelled(agent);
@@ -225,8 +283,10 @@ impl Chaos {
             outcomes.insert(sent.token.clone(), self.outcome_of(sent).await?);
         }
         let answers = outcomes.values().filter(|outcome| **outcome == "complete").count();
-        for agent in &self.agents {
-            let rests = |agent: &Value| ["idle", "parked", "terminated"].contains(&agent["status"].as_str().unwrap_or_default());
+        for agent in self.agents.iter().chain(&self.forks) {
+            let rests = |agent: &Value| {
+                ["idle", "parked", "terminated", "failed"].contains(&agent["status"].as_str().unwrap_or_default())
+            };
             let agent = self.app.agent_until(agent, |agent| rests(agent) && agent["queued"] == 0).await;
             self.check_log(&agent).await?;
         }

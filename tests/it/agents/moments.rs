@@ -1,8 +1,16 @@
 //! Requests that come at an awkward moment.
 
 use super::{stubborn_tool, until_tool_runs};
-use crate::support::{TestApp, path_of};
-use serde_json::json;
+use crate::support::{TestApp, path_of, until};
+use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
+
+/// What the CLI has kept of the agent's conversation.
+fn conversation(app: &TestApp, agent: &Value) -> String {
+    let name = format!("{}.jsonl", agent["session_id"].as_str().expect("an id"));
+    let projects = std::fs::read_dir(app.data_dir().join("claude/projects")).into_iter().flatten().flatten();
+    projects.filter_map(|project| std::fs::read_to_string(project.path().join(&name)).ok()).collect()
+}
 
 #[tokio::test]
 async fn cli_a_message_sent_into_a_turn_that_is_then_interrupted_gets_its_own_turn() {
@@ -34,6 +42,28 @@ async fn cli_a_message_sent_into_a_turn_can_be_cancelled() {
     assert_eq!(app.ended(&task).await["status"], "cancelled");
     assert_eq!(app.ended(&sent).await["status"], "cancelled");
     app.agent_until(&agent, |agent| agent["status"] == "idle").await;
+    let next = app.tell(&agent, &json!({"text": "next"}), json!({"wait_seconds": 40})).await;
+    assert_eq!(next["result"], "next", "{next}");
+}
+
+#[tokio::test]
+async fn cli_a_turn_whose_result_was_lost_with_its_shim_comes_to_an_end() {
+    let app = TestApp::start().await;
+    let agent = app.agent(json!({})).await;
+    let task = app.tell(&agent, &json!({"text": "a b c d e f", "delay_ms": 50}), json!({})).await;
+    app.events_until(&task, |event| event["kind"] == "delta").await;
+    let [shim, _] = app.running()[0];
+    kill_process(shim, Signal::STOP).expect("stopped");
+    until("the CLI has kept its answer", || conversation(&app, &agent).contains("\"a b c d e f\"")).await;
+
+    kill_process(shim, Signal::KILL).expect("killed");
+    let ended = app.ended(&task).await;
+    assert_eq!((&ended["status"], &ended["result"]), (&json!("complete"), &json!("a b c d e f")), "{ended}");
+    assert_eq!(
+        conversation(&app, &agent).matches("\"role\":\"user\",\"content\":\"REHEARSE").count(),
+        1,
+        "the prompt reached the CLI once"
+    );
     let next = app.tell(&agent, &json!({"text": "next"}), json!({"wait_seconds": 40})).await;
     assert_eq!(next["result"], "next", "{next}");
 }

@@ -76,7 +76,7 @@ const work = async (text) => {
         say({ type: 'assistant', uuid, parent_tool_use_id: null, message: { model: 'stand-in', content: [{ type: 'text', text: answer }] } });
         say({ type: 'result', subtype: 'success', is_error: false, result: answer, total_cost_usd: 0, usage: { input_tokens: 1, output_tokens: 1 } });
         await pause(15);
-        keep({ type: 'assistant', uuid, text: answer, ends: true });
+        keep({ type: 'assistant', uuid, message: { content: [{ type: 'text', text: answer }], stop_reason: 'end_turn' }, ends: true });
     }
     isWorking = false;
     next();

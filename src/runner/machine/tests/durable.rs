@@ -173,6 +173,33 @@ fn a_lost_turn_goes_on_as_far_as_the_cli_had_kept_it() {
 }
 
 #[test]
+fn a_turn_whose_answer_is_in_the_conversation_of_the_lost_cli_is_done() {
+    for (on_lost, status) in [(OnLost::Resume, Some(TaskStatus::Complete)), (OnLost::Fail, Some(TaskStatus::Failed))] {
+        let mut stage = working();
+        stage.brief.order.as_mut().expect("an order").on_lost = on_lost;
+        stage.machine.turn.as_mut().expect("a turn").kept_answer = Some("all done".into());
+        let lost = stage.input(Input::Vanished { conversation: Conversation::HoldsPrompt });
+        assert_eq!((lost.task, lost.next), (status, None));
+        assert_eq!(stage.turn().outcome.result.as_deref() == Some("all done"), on_lost == OnLost::Resume);
+    }
+}
+
+#[test]
+fn a_message_that_the_lost_cli_had_kept_is_not_sent_again() {
+    for (is_kept, on_lost, has_joined) in
+        [(true, OnLost::Resume, true), (false, OnLost::Resume, false), (true, OnLost::Retry, false)]
+    {
+        let mut stage = working();
+        stage.brief.order.as_mut().expect("an order").on_lost = on_lost;
+        let sent = steer(&mut stage);
+        stage.machine.joining.as_mut().expect("on its way").is_kept = is_kept;
+        let lost = stage.input(Input::Vanished { conversation: Conversation::HoldsPrompt });
+        let (joined, released) = if has_joined { (Some(sent), None) } else { (None, Some(sent)) };
+        assert_eq!((lost.joined, lost.released), (joined, released), "{is_kept} {on_lost}");
+    }
+}
+
+#[test]
 fn an_idle_agent_whose_process_is_lost_only_rests() {
     let mut stage = working();
     stage.line(RESULT);
