@@ -178,6 +178,13 @@ impl TestApp {
         Pid::from_raw(server.id().cast_signed()).expect("a pid")
     }
 
+    /// Processor time the server has used, in hundredths of a second.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid().as_raw_pid())).expect("a status");
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+    }
+
     /// Memory the server has in use.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_pid())).expect("a status");

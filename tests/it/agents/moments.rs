@@ -1,7 +1,10 @@
 //! Requests that come at an awkward moment.
 
 use super::{stubborn_tool, until_tool_runs};
-use crate::support::{TestApp, path_of, until};
+use crate::{
+    faults::{self, RESULT},
+    support::{TestApp, path_of, until},
+};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -66,4 +69,36 @@ async fn cli_a_turn_whose_result_was_lost_with_its_shim_comes_to_an_end() {
     );
     let next = app.tell(&agent, &json!({"text": "next"}), json!({"wait_seconds": 40})).await;
     assert_eq!(next["result"], "next", "{next}");
+}
+
+#[tokio::test]
+async fn a_pause_that_is_over_keeps_no_idle_agent_busy() {
+    let fault = r#"echo '{"type":"assistant","error":"server_error","message":{"model":"<synthetic>","content":[{"type":"text","text":"529"}]}}'
+echo '{"type":"result","subtype":"success","is_error":true,"result":"API Error: 529","total_cost_usd":0}'"#;
+    let greet = faults::GREET.replace("read -r prompt\n", "");
+    let turns = format!(
+        "while read -r prompt; do case \"$prompt\" in\n*FAULT*) {fault};;\n*HANG*) sleep 1000;;\n*) {};;\nesac; done\n",
+        RESULT.trim()
+    );
+    let settings = [
+        ("MAS_RUNNER__MAX_TASK_RETRIES", "0"),
+        ("MAS_RUNNER__CIRCUIT_FAILURES", "1"),
+        ("MAS_RUNNER__CIRCUIT_PAUSE_SECONDS", "1"),
+    ];
+    let (app, _dir) = faults::app(&format!("{greet}{turns}"), &settings).await;
+    let (busy, idle) = (app.agent(json!({})).await, app.agent(json!({})).await);
+    app.tell(&busy, &json!("HANG"), json!({})).await;
+    app.agent_until(&busy, |agent| agent["status"] == "busy").await;
+    let failed = app.tell(&idle, &json!("FAULT"), json!({"wait_seconds": 40})).await;
+    assert_eq!(failed["failure"]["code"], "provider_unavailable", "{failed}");
+    let wait = |seconds: u32| path_of(&busy, &format!("?wait_seconds={seconds}"));
+    assert_eq!(app.get(&wait(2)).await.expect(200)["status"], "busy", "the pause is over now");
+    let before = app.cpu_ticks();
+    assert_eq!(app.get(&wait(1)).await.expect(200)["status"], "busy");
+    let used = app.cpu_ticks() - before;
+    assert!(used < 30, "{used} of 100 ticks in a second in which nothing happened");
+    // What waits while the gate is closed gets its turn when it opens.
+    app.tell(&idle, &json!("FAULT"), json!({"wait_seconds": 40})).await;
+    let waiting = app.tell(&idle, &json!("hello"), json!({"wait_seconds": 40})).await;
+    assert_eq!(waiting["status"], "complete", "{waiting}");
 }
