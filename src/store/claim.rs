@@ -29,8 +29,13 @@ fn waiting(without: &[KeyId], lock: &str) -> String {
     )
 }
 
-const WAKE_AGENT: &str =
-    "UPDATE agent SET status = 'starting', generation = generation + 1, updated_at = $2 WHERE id = $1 AND status = 'parked'";
+/// Who holds an agent may want its messages next, so this waits for nobody.
+fn wake_agent(skip: &str) -> String {
+    format!(
+        "UPDATE agent SET status = 'starting', generation = generation + 1, updated_at = $2 WHERE id = \
+         (SELECT id FROM agent WHERE id = $1 AND status = 'parked'{skip})"
+    )
+}
 
 /// How many agents of a key have a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +57,7 @@ impl Store {
             TaskStatus::Assigned,
             waiting(without, lock),
         );
+        let wake_agent = wake_agent(if lock.is_empty() { "" } else { " FOR UPDATE SKIP LOCKED" });
         let (db, without) = (self.db.clone(), without.to_vec());
         let row = uncancelled(async move {
             Ok(on!(tx db, |t| {
@@ -65,7 +71,7 @@ impl Store {
                         let is_ours = match row.agent_id() {
                             None => true,
                             Some(agent) => {
-                                let wake = sqlx::query(WAKE_AGENT).bind(agent).bind(micros(now));
+                                let wake = sqlx::query(AssertSqlSafe(wake_agent)).bind(agent).bind(micros(now));
                                 wake.execute(&mut *t).await?.rows_affected() == 1
                             }
                         };
@@ -122,9 +128,10 @@ impl Store {
         row.map(AgentRow::into_agent).transpose()
     }
 
-    /// After a restart: agents on record as alive that have no process rest.
+    /// After a restart: agents on record as alive that have no process rest, or are ended when that was asked for.
     pub async fn park_orphaned_agents(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        const SQL: &str = "UPDATE agent SET status = 'parked', generation = generation + 1, updated_at = $1 \
+        const SQL: &str = "UPDATE agent SET status = CASE WHEN terminate_requested THEN 'terminated' ELSE 'parked' END, \
+                           generation = generation + 1, updated_at = $1 \
                            WHERE status IN ('starting', 'idle', 'busy', 'interrupting') AND generation > 0 \
                            AND NOT EXISTS (SELECT 1 FROM process p WHERE p.agent_id = agent.id AND p.ended_at IS NULL)";
         Ok(on!(write & self.db, |p| sqlx::query(SQL).bind(micros(now)).execute(p).await?.rows_affected()))

@@ -276,11 +276,19 @@ impl Store {
         super::tasks::one(on!(read & self.db, |p| sqlx::query_as(SQL).bind(agent.uuid()).fetch_optional(p).await?))
     }
 
-    /// The task the agent works on, if any.
+    /// The task the agent works on, or is being prepared for, if any.
     pub async fn running_task_of(&self, agent: AgentId) -> Result<Option<Task>, StoreError> {
-        const SQL: &str = "SELECT t.* FROM task t JOIN run r ON r.id = t.run_id WHERE t.agent_id = $1 \
-                           AND t.status IN ('assigned', 'in_progress', 'review', 'revision') AND r.task_id = t.id \
+        const SQL: &str = "SELECT t.* FROM task t LEFT JOIN run r ON r.id = t.run_id WHERE t.agent_id = $1 \
+                           AND t.status IN ('assigned', 'in_progress', 'review', 'revision') \
+                           AND (t.run_id IS NULL OR r.task_id = t.id) \
                            ORDER BY t.id LIMIT 1";
+        super::tasks::one(on!(read & self.db, |p| sqlx::query_as(SQL).bind(agent.uuid()).fetch_optional(p).await?))
+    }
+
+    /// The message that was sent into a turn of another task and not taken up yet, if any.
+    pub async fn sent_message_of(&self, agent: AgentId) -> Result<Option<Task>, StoreError> {
+        const SQL: &str = "SELECT t.* FROM task t JOIN run r ON r.id = t.run_id WHERE t.agent_id = $1 AND t.status = 'assigned' \
+                           AND r.task_id <> t.id ORDER BY t.id LIMIT 1";
         super::tasks::one(on!(read & self.db, |p| sqlx::query_as(SQL).bind(agent.uuid()).fetch_optional(p).await?))
     }
 

@@ -77,9 +77,11 @@ impl Actor {
     async fn begin(&mut self) -> bool {
         let id = self.agent.id;
         let waiting = self.runner.with_patience("find a message", || self.runner.store.list_waiting_messages(id, 1)).await;
+        self.is_held_up = false;
         let Some(mut waiting) = waiting else { return false };
         let Some(message) = waiting.pop() else { return true };
         if !self.runner.gate.pass(Utc::now()) {
+            self.is_held_up = true;
             return true;
         }
         let is_begun = Box::pin(self.take_up(message, Input::Begin)).await;

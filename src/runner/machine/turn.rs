@@ -34,6 +34,8 @@ pub(in crate::runner) struct Turn {
     pub(in crate::runner) latest_output: String,
     pub(in crate::runner) outcome: RunOutcome,
     pub(in crate::runner) next_task_seq: i64,
+    /// The answer that the CLI, now gone, has kept in the conversation but not been heard to give.
+    pub(in crate::runner) kept_answer: Option<String>,
     /// The last complete message, kept as the partial result of a turn that is stopped.
     last_message: Option<String>,
     /// Text of the message being written.
@@ -62,6 +64,7 @@ impl Turn {
             latest_output: String::new(),
             outcome: RunOutcome::default(),
             next_task_seq: 1,
+            kept_answer: None,
             last_message: None,
             live_text: String::new(),
             output_bytes: 0,
@@ -184,7 +187,7 @@ impl Machine {
         if !self.may_be_steered() {
             return;
         }
-        self.joining = Some(Joining { task_id });
+        self.joining = Some(Joining { task_id, is_kept: false });
         reaction.send.push(match brief.backend {
             Backend::ClaudeCode => claude_code::user_message(task_id.uuid().to_string(), text),
         });
@@ -310,8 +313,8 @@ impl Machine {
     pub(super) fn rest(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
         let until = now + brief.park_after;
         reaction.agent = Some(AgentStatus::Idle);
-        if self.output_bytes > brief.rotate_bytes {
-            // The next process begins a new log.
+        if self.output_bytes > brief.rotate_bytes || brief.is_held_to_a_task() {
+            // The next process begins a new log, and is held to what its own turn may use.
             self.enter(Phase::Idle, None);
             return self.park(brief, now, reaction);
         }
