@@ -24,7 +24,6 @@ use crate::{
     bus::{Bus, Topic},
     config,
     model::{
-        agent::AgentStatus,
         id::{AgentId, KeyId, TaskId},
         project::Project,
         quota::KeyLimits,
@@ -230,8 +229,7 @@ impl Runner {
 
     /// The agent rests again: it was woken for work that does not take place.
     async fn lay_down(&self, agent: AgentId) {
-        let (from, to) = (AgentStatus::Starting, AgentStatus::Parked);
-        self.with_patience("park an agent", || self.store.move_agent(agent, from, to, None, Utc::now())).await;
+        self.with_patience("park an agent", || self.store.lay_down_agent(agent, Utc::now())).await;
         self.bus.notify(Topic::Agent(agent));
         self.bus.notify(Topic::Dispatch);
     }

@@ -189,29 +189,14 @@ impl Store {
         Ok(AgentUsage { turns, cost_usd, tokens })
     }
 
-    /// Changes the status of an agent that has no process and stands at `from`. `false`: it stands elsewhere by now.
-    pub async fn move_agent(
-        &self,
-        id: AgentId,
-        from: AgentStatus,
-        to: AgentStatus,
-        failure: Option<&Failure>,
-        at: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE agent SET status = $3, generation = generation + 1, updated_at = $4, failure = $5, \
-                           terminate_requested = FALSE WHERE id = $1 AND status = $2 AND generation > 0 AND NOT EXISTS \
+    /// An agent that was to be started and has no process rests again, or ends if somebody asked for that meanwhile.
+    pub async fn lay_down_agent(&self, id: AgentId, at: DateTime<Utc>) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE agent SET status = CASE WHEN terminate_requested THEN 'terminated' ELSE 'parked' END, \
+                           generation = generation + 1, updated_at = $2, failure = NULL \
+                           WHERE id = $1 AND status = 'starting' AND generation > 0 AND NOT EXISTS \
                            (SELECT 1 FROM process WHERE agent_id = $1 AND ended_at IS NULL)";
-        let failure = JsonText::of_option(failure)?;
-        let changed = on!(write & self.db, |p| sqlx::query(SQL)
-            .bind(id.uuid())
-            .bind(from.as_str())
-            .bind(to.as_str())
-            .bind(micros(at))
-            .bind(failure)
-            .execute(p)
-            .await?
-            .rows_affected());
-        Ok(changed == 1)
+        on!(write & self.db, |p| sqlx::query(SQL).bind(id.uuid()).bind(micros(at)).execute(p).await.map(drop)?);
+        Ok(())
     }
 
     /// Where the agent works and whether its session exists, once that is known.

@@ -1,7 +1,9 @@
 //! Limits: what work may use, and what happens when it uses more. What a user sees over HTTP.
 
 mod budgets;
+mod quotas;
 mod resources;
+mod stand_in;
 
 use crate::support::TestApp;
 use serde_json::{Value, json};
