@@ -62,6 +62,8 @@ pub(super) struct Actor {
     pub(super) look: bool,
     /// The task whose cancellation was passed on already.
     cancelled: Option<TaskId>,
+    /// What the turn had spent when its budgets were counted last.
+    counted_usd: Option<f64>,
     facts: Option<FactsGuard>,
 }
 
@@ -91,6 +93,7 @@ impl Actor {
             rest: None,
             look: true,
             cancelled: None,
+            counted_usd: None,
             facts: None,
         }
     }
@@ -211,7 +214,7 @@ impl Actor {
                 return false;
             }
         }
-        offset == self.offset || self.store_and_act(whole, offset).await
+        (offset == self.offset || self.store_and_act(whole, offset).await) && self.recount().await
     }
 
     async fn store_and_act(&mut self, mut reaction: Reaction, offset: u64) -> bool {

@@ -130,6 +130,7 @@ impl Machine {
             Input::Begin => self.begin(brief, now, &mut reaction),
             Input::FollowUp => self.follow_up(brief, now, &mut reaction),
             Input::Steer { task_id, text } => self.steer(brief, task_id, text, &mut reaction),
+            Input::Recounted => self.check_budgets(brief, now, &mut reaction),
             Input::Cancel => self.cancel(brief, now, &mut reaction),
             Input::Park => self.park(brief, now, &mut reaction),
             Input::Terminate => self.terminate(brief, now, &mut reaction),

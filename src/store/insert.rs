@@ -70,6 +70,8 @@ const COUNT_QUEUED: &str =
     "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM task WHERE status = 'created' AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
 const SUM_USD: &str = "SELECT CAST(COALESCE(sum(r.cost_usd), 0) AS DOUBLE PRECISION) FROM run r JOIN task t ON t.id = r.task_id \
                        WHERE r.started_at >= $2 AND ($1 IS NULL OR t.key_id = $1)";
+const SUM_USD_EXCEPT: &str = "SELECT CAST(COALESCE(sum(r.cost_usd), 0) AS DOUBLE PRECISION) FROM run r JOIN task t ON t.id = r.task_id \
+                              WHERE r.started_at >= $2 AND ($1 IS NULL OR t.key_id = $1) AND r.id <> $3";
 /// Holds up everybody else who counts until this transaction ends. The row is the one that appends take cursors from.
 const LOCK: &str = "UPDATE event_cursor SET last = last";
 
@@ -309,11 +311,12 @@ impl Store {
         row.map(AgentRow::into_agent).transpose()
     }
 
-    /// US dollars of the runs that were begun today (UTC): those of the key, or all.
-    pub async fn usd_today(&self, key: Option<KeyId>, now: DateTime<Utc>) -> Result<f64, StoreError> {
-        Ok(on!(read & self.db, |p| sqlx::query_scalar(SUM_USD)
+    /// US dollars of the runs that were begun today (UTC), but for one of them: those of the key, or all.
+    pub async fn usd_today(&self, key: Option<KeyId>, except: RunId, now: DateTime<Utc>) -> Result<f64, StoreError> {
+        Ok(on!(read & self.db, |p| sqlx::query_scalar(SUM_USD_EXCEPT)
             .bind(key.map(KeyId::uuid))
             .bind(micros(midnight(now)))
+            .bind(except.uuid())
             .fetch_one(p)
             .await?))
     }

@@ -1,6 +1,7 @@
 //! Limits: what work may use, and what happens when it uses more. What a user sees over HTTP.
 
 mod budgets;
+mod money;
 mod quotas;
 mod resources;
 mod stand_in;

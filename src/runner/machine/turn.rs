@@ -222,9 +222,16 @@ impl Machine {
         if !matches!(self.phase, Phase::Working | Phase::Interrupting) {
             return;
         }
-        let (Some(turn), Some(order)) = (&mut self.turn, &brief.order) else { return };
-        turn.spend(cost_usd, tokens);
+        if let Some(turn) = &mut self.turn {
+            turn.spend(cost_usd, tokens);
+        }
+        self.check_budgets(brief, now, reaction);
+    }
+
+    /// Stops the turn when a budget is used up.
+    pub(super) fn check_budgets(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
         if self.phase == Phase::Working
+            && let (Some(turn), Some(order)) = (&self.turn, &brief.order)
             && let Some(failure) = turn.over_budget(&order.caps)
         {
             self.interrupt(Verdict::Failed(failure), brief, now, reaction);
