@@ -2,8 +2,10 @@
 
 mod budgets;
 mod money;
+mod provider;
 mod quotas;
 mod resources;
+mod retries;
 mod stand_in;
 
 use crate::support::TestApp;

@@ -264,7 +264,8 @@ impl Machine {
             // A stop was asked for; what there is so far becomes the partial result.
             (Phase::Interrupting, Some(verdict)) => verdict,
             (Phase::Working, _) => {
-                turn.outcome.result = end.text.or_else(|| turn.last_message.clone());
+                // The words of a failure are its detail.
+                turn.outcome.result = end.text.filter(|_| end.failure.is_none()).or_else(|| turn.last_message.clone());
                 turn.judge(order, end.failure, end.structured_output)
             }
             (_, verdict) => {
