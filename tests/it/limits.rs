@@ -4,9 +4,10 @@ mod budgets;
 mod money;
 mod provider;
 mod quotas;
+mod refusals;
 mod resources;
 mod retries;
-mod stand_in;
+pub(crate) mod stand_in;
 
 use crate::support::TestApp;
 use serde_json::{Value, json};

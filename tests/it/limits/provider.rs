@@ -42,9 +42,8 @@ async fn is_told_to_wait(it: &StandIn) -> Value {
     let told = it.task_until(&task, |task| task["progress"] != "queued").await;
     let progress = told["progress"].as_str().expect("words");
     assert!(progress.starts_with("queued; no turn is begun until ") && progress.contains("the provider's limit"), "{progress}");
-    let ready = it.app.get("/ready").await.expect(200);
-    let runner = ready["checks"]["runner"]["detail"].as_str().expect("words");
-    assert!(runner.starts_with("running; no turn is begun until "), "{ready}");
+    let runner = it.runner().await;
+    assert!(runner.starts_with("running; no turn is begun until "), "{runner}");
     task
 }
 
@@ -65,8 +64,7 @@ async fn goes_on(it: &StandIn, refused: &Value, waiting: &Value, reset: &str) {
     let starts = it.starts();
     assert_eq!(starts.iter().filter(|start| start.contains(&format!("--session-id={session}"))).count(), 1, "{starts:?}");
     assert_eq!(starts.iter().filter(|start| start.contains(&format!("--resume={session}"))).count(), 1, "{starts:?}");
-    let ready = it.app.get("/ready").await.expect(200);
-    assert_eq!(ready["checks"]["runner"]["detail"], "running");
+    assert_eq!(it.runner().await, "running");
 }
 
 #[tokio::test]

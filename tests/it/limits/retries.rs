@@ -130,8 +130,7 @@ async fn after_some_failures_in_a_row_one_trial_at_a_time_is_made() {
     ];
     let it = down(&settings).await;
     for number in 0..3 {
-        let ready = it.app.get("/ready").await.json();
-        assert_eq!(ready["checks"]["runner"]["detail"], "running", "after {number} failures");
+        assert_eq!(it.runner().await, "running", "after {number} failures");
         let task = it.app.ended(&it.app.create(&json!({}), json!({})).await).await;
         assert_eq!((&task["failure"]["code"], task.get("dead_letter")), (&json!("provider_unavailable"), None), "{task}");
     }
@@ -167,7 +166,7 @@ async fn after_some_failures_in_a_row_one_trial_at_a_time_is_made() {
     for task in &waiting[1..] {
         assert_eq!(it.app.ended(task).await["status"], "complete");
     }
-    assert_eq!(it.app.get("/ready").await.expect(200)["checks"]["runner"]["detail"], "running");
+    assert_eq!(it.runner().await, "running");
 }
 
 fn path(task: &Value) -> String {

@@ -8,17 +8,20 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// Answers the handshake and begins a session. Each start leaves a line in `starts`: its arguments.
+/// Answers the handshake. Each start leaves a line in `starts`: its arguments.
 const HELLO: &str = r#"here=$(dirname "$0")
 echo "$*" >>"$here/starts"
 read -r hello
 echo '{"type":"control_response","response":{"subtype":"success","request_id":"x","response":{"account":{"apiKeySource":"none needed"}}}}'
-echo '{"type":"system","subtype":"init","model":"m"}'
 wait_for() { until [ -e "$here/$1" ]; do sleep 0.02; done; }
 fail() {
     echo '{"type":"assistant","error":"'"$1"'","message":{"model":"<synthetic>","content":[{"type":"text","text":"'"$2"'"}]}}'
     echo '{"type":"result","subtype":"success","is_error":true,"result":"'"$2"'","total_cost_usd":0}'
 }
+"#;
+
+/// Each turn begins with this.
+const INIT: &str = r#"echo '{"type":"system","subtype":"init","model":"m"}'
 "#;
 
 /// A server whose CLI runs `turn` for each prompt, and for a turn it resumes.
@@ -30,11 +33,28 @@ pub(crate) struct StandIn {
 impl StandIn {
     pub(crate) async fn new(turn: &str, settings: &[(&str, &str)]) -> Self {
         let body = format!(
-            "turn() {{\n{turn}\n}}\n[ -z \"$CLAUDE_CODE_RESUME_INTERRUPTED_TURN\" ] || turn\n\
+            "turn() {{\n{INIT}{turn}\n}}\n[ -z \"$CLAUDE_CODE_RESUME_INTERRUPTED_TURN\" ] || turn\n\
              while read -r line; do case $line in *'\"type\":\"user\"'*) turn;; esac; done\n"
         );
         let (app, dir) = faults::app(&format!("{HELLO}{body}"), settings).await;
-        Self { app, dir }
+        let it = Self { app, dir };
+        it.runner().await;
+        it
+    }
+
+    /// What `/ready` says about the runner, once everything is in order.
+    pub(crate) async fn runner(&self) -> String {
+        let waiting = async {
+            let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
+            loop {
+                ticks.tick().await;
+                let ready = self.app.get("/ready").await;
+                if ready.status == 200 {
+                    return ready.json()["checks"]["runner"]["detail"].as_str().expect("words").to_owned();
+                }
+            }
+        };
+        tokio::time::timeout(crate::support::PATIENCE, waiting).await.expect("never ready")
     }
 
     /// It waits for the file `open`, then says `done`.
