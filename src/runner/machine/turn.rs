@@ -22,6 +22,9 @@ pub(in crate::runner) struct Turn {
     pub(in crate::runner) run_id: RunId,
     /// The id under which the CLI keeps its prompt.
     pub(in crate::runner) prompt_id: Option<String>,
+    /// When the prompt was given to the process that works on it now.
+    #[serde(default)]
+    pub(in crate::runner) begun_at: Option<DateTime<Utc>>,
     /// When the turn's time is up.
     pub(super) until: Option<DateTime<Utc>>,
     pub(super) watchdog: Watchdog,
@@ -53,6 +56,7 @@ impl Turn {
             task_id,
             run_id,
             prompt_id: None,
+            begun_at: None,
             until: None,
             watchdog: Watchdog::default(),
             recoveries: 0,
@@ -172,6 +176,7 @@ impl Machine {
         let (Some(turn), Some(order)) = (&mut self.turn, &brief.order) else { return };
         reaction.task = Some(TaskStatus::InProgress);
         reaction.agent = Some(AgentStatus::Busy);
+        turn.begun_at = Some(now);
         let until = *turn.until.get_or_insert(now + order.timeout);
         turn.watchdog.begin(now, &order.watch);
         "waiting for the model".clone_into(&mut turn.progress);
