@@ -29,7 +29,7 @@ use crate::{
         limits::{DEFAULT_PAGE_ITEMS, PAGE_ITEMS, RESPONSE_CHARS},
         task::{Task, TaskStatus},
     },
-    store::{Inserted, TaskFilter},
+    store::{Inserted, Quota, TaskFilter},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -93,13 +93,19 @@ impl App {
     /// Validates and stores a task, wakes a runner, and waits for its end as long as asked.
     pub async fn create_task(&self, who: &Principal, request: CreateTask) -> Result<CreatedTask, AppError> {
         let (task, wait) = request.validate(who, &self.settings).await?;
-        self.insert_task(who, task, wait).await
+        self.insert_task(who, task, self.settings.quota(who), wait).await
     }
 
     /// Stores a task or message unless it is known, tells the runner, and waits for its end as long as asked.
-    pub(super) async fn insert_task(&self, who: &Principal, task: Task, wait: u32) -> Result<CreatedTask, AppError> {
+    pub(super) async fn insert_task(
+        &self,
+        who: &Principal,
+        task: Task,
+        quota: Quota,
+        wait: u32,
+    ) -> Result<CreatedTask, AppError> {
         let waiter = self.waiter(Topic::Task(task.id), wait);
-        let (app, quota) = (self.clone(), self.settings.quota(who));
+        let app = self.clone();
         let (task, is_new) = detached(async move {
             match app.store.insert_task(&task, &quota).await? {
                 Inserted::New => {

@@ -64,6 +64,8 @@ pub(super) struct Actor {
     pub(super) is_held_up: bool,
     /// The task whose cancellation was passed on already.
     cancelled: Option<TaskId>,
+    /// What the turn had spent when its budgets were counted last.
+    counted_usd: Option<f64>,
     facts: Option<FactsGuard>,
 }
 
@@ -94,6 +96,7 @@ impl Actor {
             look: true,
             is_held_up: false,
             cancelled: None,
+            counted_usd: None,
             facts: None,
         }
     }
@@ -221,7 +224,7 @@ impl Actor {
                 return false;
             }
         }
-        offset == self.offset || self.store_and_act(whole, offset).await
+        (offset == self.offset || self.store_and_act(whole, offset).await) && self.recount().await
     }
 
     async fn store_and_act(&mut self, mut reaction: Reaction, offset: u64) -> bool {

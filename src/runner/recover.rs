@@ -3,7 +3,7 @@
 use super::{
     Runner,
     actor::Actor,
-    machine::{Beginning, Joining, Machine, NotBefore, Turn},
+    machine::{Beginning, Joining, Machine, Turn},
     seconds,
 };
 use crate::{
@@ -53,7 +53,7 @@ impl Runner {
         if let (Some(task), Some(turn)) = (&task, &machine.turn) {
             brief.order = Some(self.order_of_running(task, &agent, turn.run_id).await);
         }
-        if let Some(NotBefore { at, .. }) = machine.not_before.filter(|pause| pause.is_limit && pause.at > Utc::now()) {
+        if let Some(at) = machine.limited_until().filter(|at| *at > Utc::now()) {
             self.gate.pause(at, "the provider's limit is reached".into());
         }
         // An agent that lives already needs no permission to live, but it counts: new ones wait for it.

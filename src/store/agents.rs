@@ -193,31 +193,6 @@ impl Store {
         Ok(AgentUsage { turns, cost_usd, tokens })
     }
 
-    /// Changes the status of an agent that has no process and stands at `from`. `false`: it stands elsewhere by now.
-    pub async fn move_agent(
-        &self,
-        id: AgentId,
-        from: AgentStatus,
-        to: AgentStatus,
-        failure: Option<&Failure>,
-        at: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE agent SET status = $3, generation = generation + 1, updated_at = $4, failure = $5, \
-                           terminate_requested = FALSE WHERE id = $1 AND status = $2 AND generation > 0 AND NOT EXISTS \
-                           (SELECT 1 FROM process WHERE agent_id = $1 AND ended_at IS NULL)";
-        let failure = JsonText::of_option(failure)?;
-        let changed = on!(write & self.db, |p| sqlx::query(SQL)
-            .bind(id.uuid())
-            .bind(from.as_str())
-            .bind(to.as_str())
-            .bind(micros(at))
-            .bind(failure)
-            .execute(p)
-            .await?
-            .rows_affected());
-        Ok(changed == 1)
-    }
-
     /// Puts an agent to rest that was woken but gets no process, or ends it when that was asked for meanwhile.
     pub async fn lay_down_agent(&self, id: AgentId, at: DateTime<Utc>) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE agent SET status = CASE WHEN terminate_requested THEN 'terminated' ELSE 'parked' END, \

@@ -18,14 +18,19 @@ use uuid::Uuid;
 /// Tasks that need a process: those for no agent in particular, and messages to agents that have none.
 fn waiting(without: &[KeyId], lock: &str) -> String {
     let keys: Vec<String> = (0..without.len()).map(|index| format!("${}", index + 2)).collect();
-    let keys =
-        if keys.is_empty() { String::new() } else { format!(" AND (t.key_id IS NULL OR t.key_id NOT IN ({}))", keys.join(", ")) };
+    let of_others = |table: &str| {
+        let keys = keys.join(", ");
+        if keys.is_empty() { String::new() } else { format!(" AND ({table}.key_id IS NULL OR {table}.key_id NOT IN ({keys}))") }
+    };
+    // A process counts for the key its agent was made with, whoever sends the message.
     format!(
-        "SELECT t.id FROM task t WHERE t.status = '{}' AND NOT t.cancel_requested AND (t.agent_id IS NULL OR EXISTS \
-         (SELECT 1 FROM agent a WHERE a.id = t.agent_id AND a.status = '{}' AND NOT a.terminate_requested)){keys} \
+        "SELECT t.id FROM task t WHERE t.status = '{}' AND NOT t.cancel_requested AND ((t.agent_id IS NULL{}) OR EXISTS \
+         (SELECT 1 FROM agent a WHERE a.id = t.agent_id AND a.status = '{}' AND NOT a.terminate_requested{})) \
          ORDER BY t.priority, t.id LIMIT 1{lock}",
         TaskStatus::Created,
+        of_others("t"),
         AgentStatus::Parked,
+        of_others("a"),
     )
 }
 
@@ -100,18 +105,21 @@ impl Store {
         Ok(count > 0)
     }
 
-    /// Whether a task of this key needs a process.
+    /// Whether a task needs a process that would count for this key.
     pub async fn has_waiting_task_of(&self, key: KeyId) -> Result<bool, StoreError> {
-        const SQL: &str = "SELECT count(*) FROM task t WHERE t.key_id = $1 AND t.status = 'created' AND NOT t.cancel_requested \
-                           AND (t.agent_id IS NULL OR EXISTS (SELECT 1 FROM agent a WHERE a.id = t.agent_id AND a.status = 'parked'))";
+        const SQL: &str = "SELECT count(*) FROM task t WHERE t.status = 'created' AND NOT t.cancel_requested \
+                           AND ((t.agent_id IS NULL AND t.key_id = $1) OR EXISTS \
+                           (SELECT 1 FROM agent a WHERE a.id = t.agent_id AND a.key_id = $1 AND a.status = 'parked'))";
         let count: i64 = on!(read & self.db, |p| sqlx::query_scalar(SQL).bind(key.uuid()).fetch_one(p).await?);
         Ok(count > 0)
     }
 
-    /// How many agents with a process each key has.
+    /// How many agents with a process each key has; claimed tasks whose agent is still being prepared are among them.
     pub async fn count_live_agents(&self) -> Result<Vec<LiveAgents>, StoreError> {
-        const SQL: &str = "SELECT key_id, count(*) FROM agent WHERE status IN ('starting', 'idle', 'busy', 'interrupting') \
-                           AND generation > 0 AND key_id IS NOT NULL GROUP BY key_id";
+        const SQL: &str = "SELECT key_id, count(*) FROM (SELECT key_id FROM agent WHERE generation > 0 \
+                           AND status IN ('starting', 'idle', 'busy', 'interrupting') UNION ALL \
+                           SELECT key_id FROM task WHERE status = 'assigned' AND agent_id IS NULL) AS live \
+                           WHERE key_id IS NOT NULL GROUP BY key_id";
         let rows: Vec<(Uuid, i64)> = on!(read & self.db, |p| sqlx::query_as(SQL).fetch_all(p).await?);
         Ok(rows.into_iter().map(|(key, live)| LiveAgents { key: key.into(), live }).collect())
     }

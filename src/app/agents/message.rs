@@ -106,6 +106,10 @@ impl App {
     pub async fn send_message(&self, who: &Principal, id: AgentId, request: SendMessage) -> Result<CreatedTask, AppError> {
         let agent = self.find_agent(who, id).await?;
         let (task, wait) = request.validate(who, &agent, self.settings.task_timeout_seconds)?;
-        self.insert_task(who, task, wait).await
+        let mut quota = self.settings.quota(who);
+        if !agent.durable {
+            quota.keeps = Some((agent.key_id, self.limits_of(&agent).await?));
+        }
+        self.insert_task(who, task, quota, wait).await
     }
 }

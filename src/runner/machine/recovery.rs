@@ -124,6 +124,15 @@ impl Machine {
         }
     }
 
+    /// Until when the provider's limit holds the turn up, if it does.
+    pub(in crate::runner) fn limited_until(&self) -> Option<DateTime<Utc>> {
+        let is_limit = self.turn.as_ref().is_some_and(|turn| turn.resets_at.is_some());
+        match self.fate {
+            Some(Fate::Retry(at)) if is_limit => Some(at),
+            _ => self.not_before.filter(|pause| pause.is_limit).map(|pause| pause.at),
+        }
+    }
+
     /// The machine of the process that takes over. Events go on where they were.
     pub(in crate::runner) fn successor(&self, brief: &Brief, beginning: Beginning, now: DateTime<Utc>) -> Self {
         let mut next = Self::new(now, brief.ready_timeout, beginning);

@@ -171,6 +171,8 @@ pub(in crate::runner) enum Input<'a> {
     FollowUp,
     /// A message for the running turn.
     Steer { task_id: TaskId, text: &'a str },
+    /// The budgets in the brief were counted anew.
+    Recounted,
     /// Somebody wants the turn to stop.
     Cancel,
     /// The idle agent's place is needed.
