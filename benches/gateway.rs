@@ -6,8 +6,12 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark starts servers")]
 #![expect(clippy::print_stdout, reason = "the table is the product")]
 
+#[path = "gateway/crowd.rs"]
+mod crowd;
 #[path = "gateway/load.rs"]
 mod load;
+#[path = "gateway/memory.rs"]
+mod memory;
 #[path = "gateway/servers.rs"]
 mod servers;
 #[path = "gateway/stand_in.rs"]
@@ -33,7 +37,7 @@ fn main() {
 
 async fn measure() {
     let claude = Path::new(env!("CARGO_MANIFEST_DIR")).join("agents/claude");
-    println!("{:<46} {:>12} {:>12} {:>8}", "measured (median unless said)", "mas", "baseline", "ratio");
+    println!("{:<56} {:>14} {:>14} {:>8}", "measured (median unless said)", "mas", "baseline", "ratio");
 
     let mut gateway = Gateway::start(&claude, &[]).await;
     let mut bare = Bare::start(&gateway.list_tasks_body().await).await;
@@ -64,10 +68,12 @@ async fn measure() {
     let (mut streamed, mut piped) = (stand_in::through_gateway().await, stand_in::direct().await);
     row("stdout line to SSE client, line through a pipe", "ms", median(&mut streamed), median(&mut piped));
     row("  their 99th percentile", "ms", percentile(&mut streamed, 0.99), percentile(&mut piped, 0.99));
+
+    crowd::measure(&claude).await;
 }
 
 fn row(what: &str, unit: &str, ours: f64, baseline: f64) {
-    println!("{what:<46} {:>12} {:>12} {:>8.2}", format!("{ours:.2} {unit}"), format!("{baseline:.2} {unit}"), ours / baseline);
+    println!("{what:<56} {:>14} {:>14} {:>8.2}", format!("{ours:.2} {unit}"), format!("{baseline:.2} {unit}"), ours / baseline);
 }
 
 fn median(values: &mut [f64]) -> f64 {

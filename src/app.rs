@@ -84,7 +84,7 @@ impl AppSettings {
 
     /// The limits on what the caller makes.
     fn quota(&self, who: &Principal) -> Quota {
-        Quota { key_id: Some(who.key_id), key: who.limits.or(self.key_limits), gateway: self.limits }
+        Quota { key_id: Some(who.key_id), key: who.limits.or(self.key_limits), gateway: self.limits, keeps: None }
     }
 }
 

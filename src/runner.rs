@@ -24,7 +24,6 @@ use crate::{
     bus::{Bus, Topic},
     config,
     model::{
-        agent::AgentStatus,
         id::{AgentId, KeyId, TaskId},
         project::Project,
         quota::KeyLimits,
@@ -152,10 +151,7 @@ impl Runner {
 
     async fn try_claim(self: &Arc<Self>) -> Result<bool, crate::store::StoreError> {
         let full = self.keys_at_their_limit().await?;
-        if let Some(agent) = self.store.claim_new_agent(Utc::now()).await? {
-            let is_full = agent.key_id.is_some_and(|key| full.contains(&key));
-            let place = self.live.clone().try_acquire_owned().ok().filter(|_| !is_full);
-            self.supervise(Some(agent.id), None, Box::pin(self.clone().start_agent(agent, place)));
+        if self.claim_new_agent(&full).await? {
             return Ok(true);
         }
         for key in &full {
@@ -166,7 +162,7 @@ impl Runner {
         if !self.store.has_waiting_task(&full).await? || !self.gate.pass(Utc::now()) {
             return Ok(false);
         }
-        let Some(place) = self.place().await else {
+        let Some(place) = self.place_for_claim().await else {
             self.gate.give_back();
             return Ok(false);
         };
@@ -179,6 +175,41 @@ impl Runner {
         self.bus.notify(Topic::Task(task.id));
         self.supervise(task.agent_id, Some(task.id), Box::pin(self.clone().start_task(task, place)));
         Ok(true)
+    }
+
+    /// Begins with an agent nobody has looked at yet. `false`: there was none.
+    async fn claim_new_agent(self: &Arc<Self>, full: &[KeyId]) -> Result<bool, crate::store::StoreError> {
+        let Some(agent) = self.store.claim_new_agent(Utc::now()).await? else { return Ok(false) };
+        let is_full = agent.key_id.is_some_and(|key| full.contains(&key));
+        let place = self.live.clone().try_acquire_owned().ok().filter(|_| !is_full);
+        self.supervise(Some(agent.id), None, Box::pin(self.clone().start_agent(agent, place)));
+        Ok(true)
+    }
+
+    /// A place for the next task. New agents do not wait for it: without one they rest until their first message.
+    async fn place_for_claim(self: &Arc<Self>) -> Option<OwnedSemaphorePermit> {
+        let mut dispatch = self.bus.subscribe(Topic::Dispatch);
+        let mut place = std::pin::pin!(self.place());
+        loop {
+            tokio::select! {
+                biased;
+                place = &mut place => return place,
+                () = dispatch.changed() => loop {
+                    let claimed = match self.keys_at_their_limit().await {
+                        Ok(full) => self.claim_new_agent(&full).await,
+                        Err(error) => Err(error),
+                    };
+                    match claimed {
+                        Ok(true) => {}
+                        Ok(false) => break,
+                        Err(error) => {
+                            tracing::error!(%error, "cannot look for new agents");
+                            break;
+                        }
+                    }
+                },
+            }
+        }
     }
 
     /// A place among the live agents; the longest idle agent gives up its own when there is none. `None`: the gateway
@@ -213,6 +244,8 @@ impl Runner {
 
     /// Fails the work of an actor that panicked.
     async fn give_up(&self, agent: Option<AgentId>, task: Option<TaskId>) {
+        // It may have been the trial.
+        self.gate.give_back();
         let detail = "the gateway had a fault while it supervised the agent; its log tells more";
         let failure = Failure::new(FailureCode::AgentLost, detail);
         let running = match agent {
@@ -230,8 +263,7 @@ impl Runner {
 
     /// The agent rests again: it was woken for work that does not take place.
     async fn lay_down(&self, agent: AgentId) {
-        let (from, to) = (AgentStatus::Starting, AgentStatus::Parked);
-        self.with_patience("park an agent", || self.store.move_agent(agent, from, to, None, Utc::now())).await;
+        self.with_patience("park an agent", || self.store.lay_down_agent(agent, Utc::now())).await;
         self.bus.notify(Topic::Agent(agent));
         self.bus.notify(Topic::Dispatch);
     }

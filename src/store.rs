@@ -26,6 +26,7 @@ pub use copy::{
     CopyError, PostgresUse, check_postgres_migrations, check_sqlite_copy, check_sqlite_migrations, copy_sqlite,
     libpq_environment, postgres_use,
 };
+pub use db::Hold;
 pub use housekeeping::{AgentRest, ProcessEnd, SpentTask};
 pub use insert::{Inserted, Quota};
 pub use log::{EventFilter, LoggedEvent};
@@ -112,6 +113,12 @@ impl Store {
     /// readable by its owner only), or `postgres://user:password@host:port/database`.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         Ok(Self { db: Db::connect(url).await? })
+    }
+
+    /// Makes sure that no other server uses the database, until the answer is dropped. A `SQLite` file is in a data directory,
+    /// which has a lock of its own.
+    pub async fn hold(&self) -> Result<Hold, StoreError> {
+        self.db.hold().await
     }
 
     /// Reads from the database, to see that it answers.

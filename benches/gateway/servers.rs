@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -19,37 +19,62 @@ pub(crate) struct Gateway {
     pub(crate) address: String,
     pub(crate) to_health: f64,
     pub(crate) to_ready: f64,
+    cli: PathBuf,
+    settings: Vec<(String, String)>,
     child: Child,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Gateway {
     pub(crate) async fn start(cli: &Path, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
+        let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let began = Instant::now();
-        let mut child = Command::new(MAS)
-            .args(["serve", "--rehearsal", "--bind", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
-            .arg(dir.path().join("data"))
-            .env_clear()
-            .env("PATH", std::env::var("PATH").expect("PATH"))
-            .env("HOME", dir.path())
-            .env("MAS_BOOTSTRAP_KEY", KEY)
-            .env("MAS_CLAUDE_CODE__COMMAND", cli)
-            .env("MAS_RUNNER__ON_SHUTDOWN", "stop")
-            .env("MAS_LIMITS__REQUESTS_PER_MINUTE", "4000000000")
-            .envs(settings.iter().copied())
-            .current_dir(dir.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("mas starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let first: Value = serde_json::from_str(&lines.next().expect("a line").expect("text")).expect("JSON");
-        std::thread::spawn(move || lines.for_each(drop));
-        let address = first["address"].as_str().expect("an address").to_owned();
-        answered(&address, "/health").await;
-        let to_health = ms(began.elapsed());
-        answered(&address, "/ready").await;
-        Self { address, to_health, to_ready: ms(began.elapsed()), child, _dir: dir }
+        let (child, address) = launch(dir.path(), cli, &settings);
+        let mut gateway = Self { address, to_health: 0.0, to_ready: 0.0, cli: cli.to_owned(), settings, child, dir };
+        gateway.time_start(began).await;
+        gateway
+    }
+
+    async fn time_start(&mut self, began: Instant) {
+        answered(&self.address, "/health").await;
+        self.to_health = ms(began.elapsed());
+        answered(&self.address, "/ready").await;
+        self.to_ready = ms(began.elapsed());
+    }
+
+    /// SIGKILL, and a start on the same data after `meanwhile`. Gives the moment of the start.
+    pub(crate) async fn kill_and_restart(&mut self, meanwhile: impl FnOnce()) -> Instant {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("ended");
+        meanwhile();
+        let began = Instant::now();
+        (self.child, self.address) = launch(self.dir.path(), &self.cli, &self.settings);
+        self.time_start(began).await;
+        began
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
+        let request = self.client().post(format!("http://{}{path}", self.address)).header("x-mas-key", KEY).json(body);
+        request.send().await.expect("sent").json().await.expect("JSON")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let request = self.client().get(format!("http://{}{path}", self.address)).header("x-mas-key", KEY);
+        request.send().await.expect("sent").json().await.expect("JSON")
+    }
+
+    fn client(&self) -> &reqwest::Client {
+        static CLIENT: std::sync::OnceLock<reqwest::Client> = std::sync::OnceLock::new();
+        CLIENT.get_or_init(reqwest::Client::new)
     }
 
     pub(crate) fn list_tasks_request(&self) -> String {
@@ -74,6 +99,32 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Starts the program; gives it with the address it serves on.
+fn launch(dir: &Path, cli: &Path, settings: &[(String, String)]) -> (Child, String) {
+    let mut child = Command::new(MAS)
+        .args(["serve", "--rehearsal", "--bind", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
+        .arg(dir.join("data"))
+        .env_clear()
+        .env("PATH", std::env::var("PATH").expect("PATH"))
+        .env("HOME", dir)
+        .env("MAS_BOOTSTRAP_KEY", KEY)
+        .env("MAS_CLAUDE_CODE__COMMAND", cli)
+        .env("MAS_RUNNER__ON_SHUTDOWN", "stop")
+        .env("MAS_LIMITS__REQUESTS_PER_MINUTE", "4000000000")
+        .envs(settings.iter().map(|(name, value)| (name, value)))
+        .current_dir(dir)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("mas starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let serving = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        let line: Value = serde_json::from_str(&line).ok()?;
+        line["address"].as_str().map(str::to_owned)
+    });
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, serving.expect("an address"))
 }
 
 /// The rehearsal model alone.

@@ -6,10 +6,14 @@ use serde_json::{Value, json};
 use std::{
     io::{BufRead, Write},
     os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::ChildStdout,
+};
 
 const LINES: usize = 300;
 const PAUSE: Duration = Duration::from_millis(5);
@@ -19,6 +23,7 @@ fn now_ms() -> f64 {
 }
 
 /// The body of the stand-in's process: answers the handshake, writes time stamps for a prompt, ends at end of input.
+/// Prompts: `flood N` writes N at once, `answer …` one, `hold …` never ends, anything else writes some with pauses.
 pub(crate) fn run() {
     if std::env::args().any(|argument| argument == "--version") {
         println!("stand-in");
@@ -37,8 +42,18 @@ pub(crate) fn run() {
                 &json!({"type": "control_response", "response": {"subtype": "success", "request_id": message["request_id"], "response": account}}),
             );
         } else if message["type"] == "user" {
-            for _ in 0..LINES {
-                std::thread::sleep(PAUSE);
+            let prompt = message["message"]["content"].as_str().unwrap_or_default();
+            let (lines, pause) = match prompt.split_once(' ') {
+                // For ever: until it is killed.
+                Some(("hold", _)) => loop {
+                    std::thread::sleep(Duration::from_mins(1));
+                },
+                Some(("flood", count)) => (count.trim().parse().expect("a number"), None),
+                Some(("answer", _)) => (1, None),
+                _ => (LINES, Some(PAUSE)),
+            };
+            for _ in 0..lines {
+                pause.map(std::thread::sleep);
                 let delta = json!({"type": "text_delta", "text": now_ms().to_string()});
                 say(&json!({"type": "stream_event", "event": {"type": "content_block_delta", "delta": delta}}));
             }
@@ -47,12 +62,18 @@ pub(crate) fn run() {
     }
 }
 
-pub(crate) async fn through_gateway() -> Vec<f64> {
-    let dir = tempfile::tempdir().expect("a directory");
-    let script = dir.path().join("claude");
+/// A CLI that is the stand-in, in this directory.
+pub(crate) fn script(dir: &Path) -> PathBuf {
+    let script = dir.join("claude");
     let program = std::env::current_exe().expect("this program");
     std::fs::write(&script, format!("#!/bin/sh\nexec {} stand-in-cli \"$@\"\n", program.display())).expect("written");
     std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("executable");
+    script
+}
+
+pub(crate) async fn through_gateway() -> Vec<f64> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = script(dir.path());
     let gateway = Gateway::start(&script, &[]).await;
     let client = reqwest::Client::new();
     let url = format!("http://{}/tasks", gateway.address);
@@ -79,15 +100,34 @@ pub(crate) async fn through_gateway() -> Vec<f64> {
     latencies
 }
 
-pub(crate) async fn direct() -> Vec<f64> {
+/// A bare process that takes one prompt and ends; the lines heard of it.
+pub(crate) async fn turn(prompt: String) -> usize {
+    let mut lines = started(&prompt).await;
+    let mut heard = 0;
+    while let Some(line) = lines.next_line().await.expect("text") {
+        drop(serde_json::from_str::<Value>(&line).expect("JSON"));
+        heard += 1;
+    }
+    heard
+}
+
+/// The output of a bare process that was given a prompt and the end of its input.
+async fn started(prompt: &str) -> Lines<BufReader<ChildStdout>> {
     let mut child = tokio::process::Command::new(std::env::current_exe().expect("this program"))
         .arg("stand-in-cli")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("starts");
-    child.stdin.take().expect("piped").write_all(b"{\"type\":\"user\"}\n").await.expect("written");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let message = format!("{}\n", json!({"type": "user", "message": {"content": prompt}}));
+    child.stdin.take().expect("piped").write_all(message.as_bytes()).await.expect("written");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    tokio::spawn(async move { child.wait().await });
+    lines
+}
+
+pub(crate) async fn direct() -> Vec<f64> {
+    let mut lines = started("write").await;
     let mut latencies = vec![];
     while let Some(line) = lines.next_line().await.expect("text") {
         let arrived = now_ms();
@@ -96,6 +136,6 @@ pub(crate) async fn direct() -> Vec<f64> {
             latencies.push(arrived - text.parse::<f64>().expect("a time"));
         }
     }
-    assert!(child.wait().await.expect("exits").success());
+    assert_eq!(latencies.len(), LINES);
     latencies
 }

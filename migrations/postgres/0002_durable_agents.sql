@@ -24,6 +24,8 @@ CREATE INDEX agent_by_status ON agent (status);
 
 ALTER TABLE run ADD COLUMN cost_usd DOUBLE PRECISION;
 ALTER TABLE run ADD COLUMN tokens BIGINT;
+-- What an agent wrote may hold a NUL, and PostgreSQL then refuses to read any field of it.
+UPDATE run SET cost_usd = CASE WHEN CAST(outcome AS TEXT) NOT LIKE '%\\u0000%' THEN CAST(outcome ->> 'cost_usd' AS DOUBLE PRECISION) END;
 CREATE INDEX run_by_start ON run (started_at);
 
 -- A process may wait for its next turn, and then has no run.

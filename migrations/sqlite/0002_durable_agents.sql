@@ -24,6 +24,7 @@ CREATE INDEX agent_by_status ON agent (status);
 
 ALTER TABLE run ADD COLUMN cost_usd REAL;
 ALTER TABLE run ADD COLUMN tokens INTEGER;
+UPDATE run SET cost_usd = outcome ->> '$.cost_usd';
 CREATE INDEX run_by_start ON run (started_at);
 
 -- A process may wait for its next turn, and then has no run.

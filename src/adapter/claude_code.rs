@@ -12,7 +12,7 @@ pub use encode::{allow, ask_usage, deny, initialize, interrupt, only_reads, refu
 pub use parse::{LOGIN_HINT, parse_line};
 
 use super::{Launch, LaunchRequest, Session};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -34,6 +34,17 @@ pub fn session_file(config_dir: &Path, cwd: &Path, session: Uuid) -> PathBuf {
 /// Whether the conversation, as the CLI keeps it, holds the message with this id.
 pub fn holds_message(conversation: &str, id: &str) -> bool {
     conversation.contains(&format!("\"uuid\":\"{id}\""))
+}
+
+/// The answer to the message with this id, when the conversation holds it whole: the CLI would not go on with such a turn.
+pub fn kept_answer(conversation: &str, id: &str) -> Option<String> {
+    let (_, after) = conversation.split_once(&format!("\"uuid\":\"{id}\""))?;
+    let entries = after.lines().skip(1).filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_turn = |entry: &Value| matches!(entry["type"].as_str(), Some("assistant" | "user")) && entry["isSidechain"] != true;
+    let last = entries.filter(of_turn).last()?;
+    let message = Some(&last["message"]).filter(|message| last["type"] == "assistant" && message["stop_reason"] == "end_turn")?;
+    let blocks = message["content"].as_array()?.iter();
+    blocks.rev().find_map(|block| block["text"].as_str()).map(str::to_owned)
 }
 
 /// Variables that would make an agent leave the rehearsal model.
@@ -140,6 +151,30 @@ mod tests {
         assert_eq!(launch.env["HOME"], "/data/home");
         let real: Vec<_> = launch.env.iter().filter(|(_, value)| *value == "real").map(|(name, _)| name.as_str()).collect();
         assert_eq!(real, ["PATH"]);
+    }
+
+    #[test]
+    fn only_a_whole_answer_to_this_message_is_an_answer() {
+        let prompt = json!({"type": "user", "uuid": "p", "message": {"content": "x"}}).to_string();
+        let says = |text: &str, reason: Value| {
+            let message = json!({"content": [{"type": "text", "text": text}], "stop_reason": reason});
+            json!({"type": "assistant", "uuid": "a", "message": message}).to_string()
+        };
+        let done = says("done", json!("end_turn"));
+        let other = json!({"type": "queue-operation"}).to_string();
+        let tool = json!({"type": "user", "uuid": "t", "message": {"content": []}}).to_string();
+        for (lines, answer) in [
+            (vec![&prompt, &done, &other], Some("done")),
+            (vec![&prompt, &says("first", json!("tool_use")), &tool, &done], Some("done")),
+            (vec![&prompt], None),
+            (vec![&done, &prompt], None),
+            (vec![&prompt, &says("half", json!(null))], None),
+            (vec![&prompt, &done, &tool], None),
+            (vec![&done], None),
+        ] {
+            let text = lines.into_iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+            assert_eq!(kept_answer(&text, "p").as_deref(), answer, "{text}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::{
         agent::{Agent, AgentStatus, AgentType},
         id::AgentId,
         key::Principal,
+        quota::KeyLimits,
     },
     store::AgentFilter,
 };
@@ -120,6 +121,15 @@ impl App {
     pub(super) async fn find_agent(&self, who: &Principal, id: AgentId) -> Result<Agent, AppError> {
         let found = self.store.get_agent(id, who.owner_filter()).await?;
         found.ok_or_else(|| AppError::NotFound(format!("you have no agent {id}; list_agents shows the ones you have")))
+    }
+
+    /// The limits of the key that the agent was made with.
+    async fn limits_of(&self, agent: &Agent) -> Result<KeyLimits, AppError> {
+        let key = match agent.key_id {
+            Some(key) => self.store.get_key(key).await?,
+            None => None,
+        };
+        Ok(key.map(|key| key.limits).unwrap_or_default().or(self.settings.key_limits))
     }
 
     /// Why a message was refused.

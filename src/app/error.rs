@@ -162,7 +162,7 @@ fn limit_words(limit: &LimitReached) -> String {
         "max_queued_tasks" => "wait until some of the waiting tasks have begun, or cancel them",
         _ => "it starts anew at midnight UTC",
     };
-    format!("the limit {name} = {value} {whose} is reached: {what}; nothing was created")
+    format!("the limit {name} = {value} {whose} is reached: {what}; nothing was changed")
 }
 
 fn summary(fields: &[FieldError]) -> String {

@@ -79,11 +79,13 @@ impl App {
             Err(_) => Check { ok: false, detail: format!("the database did not answer within {} s", PING_TIMEOUT.as_secs()) },
         };
         let status = self.bus.runner_status();
-        let runner = if status.running {
-            let pause = status.pause.map(|pause| format!("; {pause}"));
-            Check { ok: true, detail: format!("running{}", pause.unwrap_or_default()) }
-        } else {
-            Check { ok: false, detail: "not running (yet); tasks wait in the queue".into() }
+        let runner = match (status.running, status.pause) {
+            (false, _) => Check { ok: false, detail: "not running (yet); tasks wait in the queue".into() },
+            (true, None) => Check { ok: true, detail: "running".to_owned() },
+            // Why is told to those who have a key, with each task that waits.
+            (true, Some(pause)) => {
+                Check { ok: true, detail: format!("running; no turn is begun until {} UTC", pause.until.format("%H:%M:%S")) }
+            }
         };
         let cli = match (status.cli_problem, status.cli_version) {
             (Some(problem), _) => Check { ok: false, detail: problem },

@@ -16,7 +16,6 @@ use super::{
     detached,
     error::AppError,
     events::DIGEST_KINDS,
-    files::FileRef,
     now,
     size::take_within,
     wait::{Waiter, wait_seconds},
@@ -30,7 +29,7 @@ use crate::{
         limits::{DEFAULT_PAGE_ITEMS, PAGE_ITEMS},
         task::{Task, TaskStatus},
     },
-    store::{Inserted, TaskFilter},
+    store::{Inserted, Quota, TaskFilter},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -93,26 +92,24 @@ impl App {
     /// Validates and stores a task, wakes a runner, and waits for its end as long as asked.
     pub async fn create_task(&self, who: &Principal, request: CreateTask) -> Result<CreatedTask, AppError> {
         let files = request.files.clone().unwrap_or_default();
-        let (task, wait) = request.validate(who, &self.settings).await?;
-        self.insert_task(who, task, &files, wait).await
+        let (mut task, wait) = request.validate(who, &self.settings).await?;
+        self.take_files(&mut task, &files).await?;
+        self.insert_task(who, task, self.settings.quota(who), wait).await
     }
 
-    /// Fetches its files, stores a task or message unless it is known, tells the runner, and waits for its end as long as
-    /// asked.
+    /// Stores a task or message unless it is known, tells the runner, and waits for its end as long as asked.
     pub(super) async fn insert_task(
         &self,
         who: &Principal,
-        mut task: Task,
-        files: &[FileRef],
+        task: Task,
+        quota: Quota,
         wait: u32,
     ) -> Result<CreatedTask, AppError> {
-        self.take_files(&mut task, files).await?;
-        let has_files = !files.is_empty();
         let waiter = self.waiter(Topic::Task(task.id), wait);
-        let (app, quota) = (self.clone(), self.settings.quota(who));
+        let app = self.clone();
         let (task, is_new) = detached(async move {
             let inserted = app.store.insert_task(&task, &quota).await;
-            if has_files && !matches!(inserted, Ok(Inserted::New)) {
+            if !matches!(inserted, Ok(Inserted::New)) {
                 app.drop_files(&task).await;
             }
             match inserted? {

@@ -16,7 +16,7 @@ use std::{
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{net::TcpStream, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,8 @@ const NEEDED: Duration = Duration::from_millis(200);
 /// How often the server asks whether the model is still there.
 const WATCH: Duration = Duration::from_secs(1);
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// How long a model may take to lock its directory before another is started; the later one then leaves.
+const START_AGAIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ModelArgs {
@@ -81,22 +83,25 @@ pub(super) async fn ensure(data: &DataDir, rules: &Path) -> anyhow::Result<Strin
     if !rules.as_os_str().is_empty() {
         rehearsal::load_rules(rules).context("rehearsal.rules")?;
     }
-    if !lock::is_held(&data.rehearsal_lock())? {
-        start(data, rules)?;
-    }
     let waiting = async {
+        let mut started: Option<Instant> = None;
         loop {
-            if lock::is_held(&data.rehearsal_lock()).unwrap_or(false)
-                && let Ok(address) = std::fs::read_to_string(data.rehearsal_address())
+            if !lock::is_held(&data.rehearsal_lock())? {
+                // Also one that was still there a moment ago: that of an earlier server, on its way out.
+                if started.is_none_or(|at| at.elapsed() > START_AGAIN) {
+                    start(data, rules)?;
+                    started = Some(Instant::now());
+                }
+            } else if let Ok(address) = std::fs::read_to_string(data.rehearsal_address())
                 && TcpStream::connect(address.trim()).await.is_ok()
             {
-                return format!("http://{}", address.trim());
+                return Ok(format!("http://{}", address.trim()));
             }
             sleep(Duration::from_millis(5)).await;
         }
     };
     match tokio::time::timeout(START_LIMIT, waiting).await {
-        Ok(url) => Ok(url),
+        Ok(outcome) => outcome,
         Err(_) => bail!("the rehearsal model did not start; {} says why", data.rehearsal_log().display()),
     }
 }

@@ -53,6 +53,7 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     shutdown::cancel_on_signal(stop.clone())?;
     let store = open_store(config).await?;
+    let _hold = store.hold().await.context("store.url")?;
     let bus = Bus::local();
     let app = App::new(store.clone(), bus.clone(), app_settings(config), stop.clone());
     admin_key(&app, config, data).await?;

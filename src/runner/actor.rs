@@ -60,8 +60,12 @@ pub(super) struct Actor {
     rest: Option<Rest>,
     /// Whether there may be orders for the agent that were not looked at.
     pub(super) look: bool,
+    /// Whether a message waits for the gate to open.
+    pub(super) is_held_up: bool,
     /// The task whose cancellation was passed on already.
     cancelled: Option<TaskId>,
+    /// What the turn had spent when its budgets were counted last.
+    counted_usd: Option<f64>,
     facts: Option<FactsGuard>,
 }
 
@@ -90,7 +94,9 @@ impl Actor {
             live,
             rest: None,
             look: true,
+            is_held_up: false,
             cancelled: None,
+            counted_usd: None,
             facts: None,
         }
     }
@@ -105,9 +111,13 @@ impl Actor {
             };
         }
         // The place is free, and perhaps messages came meanwhile.
-        let bus = self.runner.bus.clone();
+        let (runner, had_place) = (self.runner.clone(), self.live.is_some());
         drop(self);
-        bus.notify(Topic::Dispatch);
+        if !had_place {
+            // Whoever asked for its place gets none by its end.
+            runner.idlers.ask_again();
+        }
+        runner.bus.notify(Topic::Dispatch);
     }
 
     /// The actor's loop: until the process has ended and that is stored, or the gateway lets go.
@@ -121,6 +131,8 @@ impl Actor {
         };
         self.serve_facts();
         let mut control = self.runner.bus.subscribe(Topic::Control(self.agent.id));
+        // Nobody listened while the process was being started.
+        self.look = true;
         let mut gate = self.runner.gate.subscribe();
         let mut shutting_down = false;
         let stop = self.runner.stop.clone();
@@ -144,8 +156,9 @@ impl Actor {
                     }
                 },
                 () = control.changed() => self.look = true,
-                _ = gate.changed(), if self.machine.phase == Phase::Idle => self.look = true,
-                () = until(self.runner.gate.opens_at()), if self.machine.phase == Phase::Idle => self.look = true,
+                // Only then: a pause that is over stays on record until somebody passes.
+                _ = gate.changed(), if self.is_held_up && self.machine.phase == Phase::Idle => self.look = true,
+                () = until(self.runner.gate.opens_at()), if self.is_held_up && self.machine.phase == Phase::Idle => self.look = true,
                 () = wanted(self.rest.as_ref()) => if !self.step(Input::Park).await { return Flow::Done },
                 () = until(self.machine.wakes_at()) => if !self.step(Input::Time).await { return Flow::Done },
                 batch = tail.next() => match batch {
@@ -211,7 +224,7 @@ impl Actor {
                 return false;
             }
         }
-        offset == self.offset || self.store_and_act(whole, offset).await
+        (offset == self.offset || self.store_and_act(whole, offset).await) && self.recount().await
     }
 
     async fn store_and_act(&mut self, mut reaction: Reaction, offset: u64) -> bool {

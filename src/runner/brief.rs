@@ -60,9 +60,7 @@ impl Runner {
     /// The same for a turn that runs already.
     pub(super) async fn order_of_running(&self, task: &Task, agent: &Agent, run: RunId) -> Order {
         let settings = &self.settings.runner;
-        let mut caps = task_caps(task);
-        caps.extend(self.agent_caps(agent, run).await);
-        caps.extend(self.daily_caps(task).await);
+        let caps = self.caps(task, agent, run).await;
         let (stall, stall_set_by) =
             first_of([(task.limits.idle_timeout_seconds, SetBy::Task), (agent.limits.idle_timeout_seconds, SetBy::Agent)])
                 .map_or((seconds(settings.stall_timeout_seconds), SetBy::Gateway), |(stall, by)| {
@@ -96,7 +94,15 @@ impl Runner {
         }
     }
 
-    /// The agent's own budgets, less what its runs before this one have used.
+    /// Every budget that binds the run, less what other runs have used of it by now.
+    pub(super) async fn caps(&self, task: &Task, agent: &Agent, run: RunId) -> Vec<Cap> {
+        let mut caps = task_caps(task);
+        caps.extend(self.agent_caps(agent, run).await);
+        caps.extend(self.daily_caps(task, run).await);
+        caps
+    }
+
+    /// The agent's own budgets, less what its other runs have used.
     async fn agent_caps(&self, agent: &Agent, run: RunId) -> Vec<Cap> {
         if agent.limits.budget_usd.is_none() && agent.limits.budget_tokens.is_none() {
             return vec![];
@@ -114,8 +120,8 @@ impl Runner {
         .collect()
     }
 
-    /// What key and gateway may still spend today.
-    async fn daily_caps(&self, task: &Task) -> Vec<Cap> {
+    /// What key and gateway may still spend today, this run included.
+    async fn daily_caps(&self, task: &Task, run: RunId) -> Vec<Cap> {
         let key_limits = match task.key_id {
             Some(key) => self.limits_of(key).await,
             None => KeyLimits::default(),
@@ -125,7 +131,7 @@ impl Runner {
             [(SetBy::Key, key_limits.usd_per_day, task.key_id), (SetBy::Gateway, self.settings.limits.usd_per_day, None)]
         {
             if most.is_some() {
-                let spent = self.with_patience("sum up today's runs", || self.store.usd_today(key, Utc::now())).await;
+                let spent = self.with_patience("sum up today's runs", || self.store.usd_today(key, run, Utc::now())).await;
                 caps.extend(cap("usd_per_day", set_by, CapUnit::Usd, most, spent.unwrap_or(0.0)));
             }
         }

@@ -123,7 +123,8 @@ impl Actor {
         self.agent.session_started |= session_started;
         self.look |= reaction.turn_over || reaction.joined.is_some() || reaction.agent.is_some();
         let concerned = [turn.map(|turn| turn.task_id), reaction.joined, reaction.released];
-        self.report(reaction, over.as_ref(), now);
+        let begun = turn.and_then(|turn| turn.begun_at);
+        self.report(reaction, begun, over.as_ref(), now);
         if over.is_some() {
             self.task = None;
             self.brief.order = None;
@@ -163,8 +164,12 @@ impl Actor {
     }
 
     /// Tells the gate how the provider did.
-    fn report(&self, reaction: &Reaction, over: Option<&Turn>, now: DateTime<Utc>) {
+    fn report(&self, reaction: &Reaction, begun: Option<DateTime<Utc>>, over: Option<&Turn>, now: DateTime<Utc>) {
         let gate = &self.runner.gate;
+        let is_answer = |event: &EventKind| matches!(event, EventKind::Delta { .. } | EventKind::Usage { .. });
+        if let Some(begun) = begun.filter(|_| reaction.events.iter().any(is_answer)) {
+            gate.answered(begun);
+        }
         if let Some(verdict) = over.and_then(|turn| turn.verdict.as_ref()) {
             match verdict {
                 Verdict::Complete => gate.report(None, now),

@@ -1,7 +1,7 @@
 //! The gate before every turn: closed while the provider asks to wait, or while one turn after another fails at it.
 //!
 //! A circuit breaker: after some failures in a row nothing is begun for a while; then one turn is let through as a trial.
-//! If it succeeds the gate is open, if it fails the pause doubles. A limit with a time of reset closes the gate until then.
+//! Once the model answers it the gate is open, if it fails before the pause doubles. A limit with a time of reset closes the gate until then.
 
 use crate::{
     bus::Bus,
@@ -26,8 +26,18 @@ struct State {
     pause: Option<Pause>,
     /// Whether one turn has to prove first that it works again.
     is_on_trial: bool,
-    /// Whether that turn is under way.
-    has_trial: bool,
+    /// Since when that turn is under way.
+    trial: Option<DateTime<Utc>>,
+}
+
+impl State {
+    /// The provider works.
+    fn recover(&mut self) {
+        self.failures = 0;
+        self.openings = 0;
+        self.is_on_trial = false;
+        self.trial = None;
+    }
 }
 
 /// Shared by the claim loop and all actors.
@@ -63,21 +73,30 @@ impl Gate {
     /// Lets a turn through, or not. Who was let through must [`Gate::report`] or [`Gate::give_back`].
     pub(super) fn pass(&self, now: DateTime<Utc>) -> bool {
         let mut state = self.state();
-        if state.pause.as_ref().is_some_and(|pause| pause.until > now) || (state.is_on_trial && state.has_trial) {
+        if state.pause.as_ref().is_some_and(|pause| pause.until > now) || (state.is_on_trial && state.trial.is_some()) {
             return false;
         }
         if state.pause.take().is_some() {
             self.bus.set_pause(None);
         }
-        state.has_trial = state.is_on_trial;
+        state.trial = state.is_on_trial.then_some(now);
         true
     }
 
     /// The turn that was let through did not take place.
     pub(super) fn give_back(&self) {
         let mut state = self.state();
-        if state.has_trial {
-            state.has_trial = false;
+        if state.trial.take().is_some() {
+            drop(state);
+            self.changed.send_replace(());
+        }
+    }
+
+    /// The model answers a turn that was begun at this time. A trial need not go on to its end to show that.
+    pub(super) fn answered(&self, begun: DateTime<Utc>) {
+        let mut state = self.state();
+        if state.trial.is_some_and(|since| since <= begun) {
+            state.recover();
             drop(state);
             self.changed.send_replace(());
         }
@@ -86,13 +105,9 @@ impl Gate {
     /// How a turn ended; `None` is a success.
     pub(super) fn report(&self, failure: Option<&Failure>, now: DateTime<Utc>) {
         let mut state = self.state();
-        state.has_trial = false;
+        state.trial = None;
         match failure.map(|failure| (failure, is_of_backend(failure.code))) {
-            None => {
-                state.failures = 0;
-                state.openings = 0;
-                state.is_on_trial = false;
-            }
+            None => state.recover(),
             Some((failure, true)) => {
                 state.failures += 1;
                 if state.is_on_trial || state.failures >= self.threshold {
@@ -114,7 +129,7 @@ impl Gate {
     /// The provider asks to wait.
     pub(super) fn pause(&self, until: DateTime<Utc>, reason: String) {
         let mut state = self.state();
-        state.has_trial = false;
+        state.trial = None;
         self.close(&mut state, until, reason);
         drop(state);
         self.changed.send_replace(());
@@ -171,6 +186,18 @@ mod tests {
         gate.report(None, later);
         assert!(gate.pass(later) && gate.pass(later), "open");
         assert_eq!(gate.bus.runner_status().pause, None);
+    }
+
+    #[test]
+    fn an_answer_to_the_trial_opens_the_gate_and_one_to_an_older_turn_does_not() {
+        let (gate, now, failure) = gate();
+        (0..3).for_each(|_| gate.report(Some(&failure), now));
+        let later = now + TimeDelta::seconds(31);
+        assert!(gate.pass(later) && !gate.pass(later));
+        gate.answered(now);
+        assert!(!gate.pass(later), "begun before the failures");
+        gate.answered(later);
+        assert!(gate.pass(later) && gate.pass(later), "open");
     }
 
     #[test]

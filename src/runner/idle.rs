@@ -3,7 +3,10 @@
 use crate::model::id::{AgentId, KeyId};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::sync::Notify;
 
@@ -11,7 +14,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(super) struct Idlers {
     list: Mutex<List>,
-    /// Told when somebody begins to wait.
+    /// Told when it is worth asking again: somebody begins to wait, or does not give up its place after all.
     pub(super) arrived: Notify,
 }
 
@@ -34,18 +37,25 @@ pub(super) struct Rest {
     idlers: Arc<Idlers>,
     number: u64,
     wanted: Arc<Notify>,
+    /// Whether the agent gives up its place because it was asked.
+    gives_way: AtomicBool,
 }
 
 impl Rest {
-    /// Waits until the agent's place is needed.
+    /// Waits until the agent's place is needed. Whoever hears that gives it up.
     pub(super) async fn is_wanted(&self) {
         self.wanted.notified().await;
+        self.gives_way.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        self.idlers.list().waiting.remove(&self.number);
+        let was_asked = self.idlers.list().waiting.remove(&self.number).is_none();
+        if was_asked && !*self.gives_way.get_mut() {
+            // It got a message first: somebody else has to be asked.
+            self.idlers.ask_again();
+        }
     }
 }
 
@@ -63,8 +73,13 @@ impl Idlers {
         let number = list.next;
         list.waiting.insert(number, Waiting { agent, key, wanted: wanted.clone() });
         drop(list);
+        self.ask_again();
+        Rest { idlers: self.clone(), number, wanted, gives_way: AtomicBool::new(false) }
+    }
+
+    /// Whoever waits for a place should ask once more.
+    pub(super) fn ask_again(&self) {
         self.arrived.notify_one();
-        Rest { idlers: self.clone(), number, wanted }
     }
 
     /// Asks the agent that has waited longest, of those of `key` if one is given, for its place. It is asked once.
@@ -104,5 +119,19 @@ mod tests {
         assert!(idlers.ask_one(None));
         assert!(third.is_wanted().now_or_never().is_some());
         assert!(!idlers.ask_one(None), "nobody is left to ask");
+    }
+
+    #[test]
+    fn who_was_asked_and_gets_a_message_first_passes_the_question_on() {
+        let idlers = Arc::new(Idlers::default());
+        let (first, second) = (idlers.enter(AgentId::generate(), None), idlers.enter(AgentId::generate(), None));
+        assert!(idlers.arrived.notified().now_or_never().is_some());
+        assert!(idlers.ask_one(None) && idlers.arrived.notified().now_or_never().is_none());
+        drop(first);
+        assert!(idlers.arrived.notified().now_or_never().is_some(), "asked in vain");
+        assert!(idlers.ask_one(None));
+        assert!(second.is_wanted().now_or_never().is_some());
+        drop(second);
+        assert!(idlers.arrived.notified().now_or_never().is_none(), "this one gives up its place");
     }
 }

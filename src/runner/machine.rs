@@ -131,6 +131,7 @@ impl Machine {
             Input::Begin => self.begin(brief, now, &mut reaction),
             Input::FollowUp => self.follow_up(brief, now, &mut reaction),
             Input::Steer { task_id, text } => self.steer(brief, task_id, text, &mut reaction),
+            Input::Recounted => self.check_budgets(brief, now, &mut reaction),
             Input::Cancel => self.cancel(brief, now, &mut reaction),
             Input::Park => self.park(brief, now, &mut reaction),
             Input::Terminate => self.terminate(brief, now, &mut reaction),
@@ -165,7 +166,10 @@ impl Machine {
         }
         let mut trouble = None;
         if let (Some(turn), Some(order)) = (&mut self.turn, &brief.order) {
-            parsed.events.iter().for_each(|event| turn.observe(event));
+            // What the CLI says about a failed request is no work of the agent's.
+            let is_refusal = self.session.last_error.is_some();
+            let is_of_cli = |event: &&EventKind| is_refusal && matches!(event, EventKind::Message { .. });
+            parsed.events.iter().filter(|event| !is_of_cli(event)).for_each(|event| turn.observe(event));
             trouble = turn.watchdog.line(now, &order.watch, &parsed.events).or_else(|| turn.count_output(line, order));
         }
         self.ask_usage(brief, &parsed.events, reaction);

@@ -223,8 +223,11 @@ impl Runner {
             let detail = format!("the conversation of {} cannot be copied from {}: {error}", source.id, from.display());
             Failure::new(FailureCode::SessionLost, detail)
         };
-        let conversation = tokio::fs::read_to_string(&from).await.map_err(lost)?;
-        let conversation = conversation.replace(&source.session_id.to_string(), &fork.session_id.to_string());
+        let conversation = tokio::fs::read(&from).await.map_err(lost)?;
+        // The first agent may have been woken meanwhile, and a line of its own be half written.
+        let end = conversation.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let conversation =
+            String::from_utf8_lossy(&conversation[..end]).replace(&source.session_id.to_string(), &fork.session_id.to_string());
         if let Some(dir) = to.parent() {
             tokio::fs::create_dir_all(dir).await.map_err(lost)?;
         }

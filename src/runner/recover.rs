@@ -3,11 +3,11 @@
 use super::{
     Runner,
     actor::Actor,
-    machine::{Beginning, Machine, NotBefore, Turn},
+    machine::{Beginning, Joining, Machine, Turn},
     seconds,
 };
 use crate::{
-    model::task::TaskStatus,
+    model::{agent::Agent, task::TaskStatus},
     store::{Process, TaskChange},
 };
 use chrono::Utc;
@@ -42,7 +42,7 @@ impl Runner {
             Ok(machine) => (machine, true),
             Err(error) => {
                 tracing::error!(%error, agent = %agent.id, "the agent's stored state cannot be read");
-                (self.rebuild(process).await?, false)
+                (self.rebuild(process, &agent).await?, false)
             }
         };
         let task = match &machine.turn {
@@ -53,7 +53,7 @@ impl Runner {
         if let (Some(task), Some(turn)) = (&task, &machine.turn) {
             brief.order = Some(self.order_of_running(task, &agent, turn.run_id).await);
         }
-        if let Some(NotBefore { at, .. }) = machine.not_before.filter(|pause| pause.is_limit && pause.at > Utc::now()) {
+        if let Some(at) = machine.limited_until().filter(|at| *at > Utc::now()) {
             self.gate.pause(at, "the provider's limit is reached".into());
         }
         // An agent that lives already needs no permission to live, but it counts: new ones wait for it.
@@ -62,18 +62,22 @@ impl Runner {
     }
 
     /// A state to end a process with whose own cannot be read, as after a change of its format.
-    async fn rebuild(&self, process: &Process) -> Option<Machine> {
+    async fn rebuild(&self, process: &Process, agent: &Agent) -> Option<Machine> {
         let ready_timeout = seconds(self.settings.runner.ready_timeout_seconds);
         let mut machine = Machine::new(Utc::now(), ready_timeout, Beginning::New);
         machine.next_seq =
             self.with_patience("find an agent's last event", || self.store.last_agent_seq(process.agent_id)).await? + 1;
         if let Some(run) = process.run_id {
             let run = self.with_patience("get a run", || self.store.get_run(run)).await??;
-            let mut turn = Turn::new(run.task_id, run.id, true);
+            // An agent that stays may have had other turns in its session.
+            machine.has_session = agent.durable && agent.session_started;
+            let mut turn = Turn::new(run.task_id, run.id, !machine.has_session);
             turn.next_task_seq =
                 self.with_patience("find a task's last event", || self.store.last_task_seq(run.task_id)).await? + 1;
             machine.turn = Some(turn);
         }
+        let sent = self.with_patience("find a sent message", || self.store.sent_message_of(process.agent_id)).await?;
+        machine.joining = sent.map(|message| Joining { task_id: message.id, is_kept: false });
         Some(machine)
     }
 }

@@ -149,6 +149,10 @@ pub(super) use bind_agent;
 /// Ends the messages that wait for an agent which takes no more. Parameters: agent, status, failure, at.
 pub(super) const END_WAITING: &str = "UPDATE task SET status = $2, failure = $3, updated_at = $4, ended_at = $4, \
                                       generation = generation + 1 WHERE agent_id = $1 AND status = 'created' AND mode IS NOT NULL";
+/// The same for an agent that has been ended by a request its actor did not hear of. Parameters: agent, at.
+pub(super) const END_WAITING_OF_TERMINATED: &str = "UPDATE task SET status = 'cancelled', failure = NULL, updated_at = $2, ended_at = $2, generation = generation + 1 \
+     WHERE agent_id = $1 AND status = 'created' AND mode IS NOT NULL \
+     AND EXISTS (SELECT 1 FROM agent WHERE id = $1 AND status = 'terminated')";
 
 impl Store {
     /// The agent, when there is one and it belongs to `owner` (to anybody, without one).
@@ -189,28 +193,13 @@ impl Store {
         Ok(AgentUsage { turns, cost_usd, tokens })
     }
 
-    /// Changes the status of an agent that has no process and stands at `from`. `false`: it stands elsewhere by now.
-    pub async fn move_agent(
-        &self,
-        id: AgentId,
-        from: AgentStatus,
-        to: AgentStatus,
-        failure: Option<&Failure>,
-        at: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE agent SET status = $3, generation = generation + 1, updated_at = $4, failure = $5, \
-                           terminate_requested = FALSE WHERE id = $1 AND status = $2 AND generation > 0 AND NOT EXISTS \
-                           (SELECT 1 FROM process WHERE agent_id = $1 AND ended_at IS NULL)";
-        let failure = JsonText::of_option(failure)?;
-        let changed = on!(write & self.db, |p| sqlx::query(SQL)
-            .bind(id.uuid())
-            .bind(from.as_str())
-            .bind(to.as_str())
-            .bind(micros(at))
-            .bind(failure)
-            .execute(p)
-            .await?
-            .rows_affected());
+    /// Puts an agent to rest that was woken but gets no process, or ends it when that was asked for meanwhile.
+    pub async fn lay_down_agent(&self, id: AgentId, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE agent SET status = CASE WHEN terminate_requested THEN 'terminated' ELSE 'parked' END, \
+                           generation = generation + 1, updated_at = $2 WHERE id = $1 AND status = 'starting' AND generation > 0 \
+                           AND NOT EXISTS (SELECT 1 FROM process WHERE agent_id = $1 AND ended_at IS NULL)";
+        let changed =
+            on!(write & self.db, |p| sqlx::query(SQL).bind(id.uuid()).bind(micros(at)).execute(p).await?.rows_affected());
         Ok(changed == 1)
     }
 
@@ -259,8 +248,9 @@ impl Store {
         failure: &Failure,
         at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        const FAIL: &str = "UPDATE agent SET status = 'failed', generation = generation + 1, failure = $2, updated_at = $3 \
-                            WHERE id = $1 AND status = 'starting'";
+        const FAIL: &str = "UPDATE agent SET status = CASE WHEN terminate_requested THEN 'terminated' ELSE 'failed' END, \
+                            failure = CASE WHEN terminate_requested THEN NULL ELSE $2 END, generation = generation + 1, \
+                            updated_at = $3 WHERE id = $1 AND status = 'starting'";
         let of_agent = JsonText::of(failure)?;
         let of_waiting = JsonText::of(&crate::store::waiting_failure(agent, failure))?;
         let db = self.db.clone();

@@ -2,7 +2,7 @@
 
 use super::{
     Process, Store, StoreError, TaskChange,
-    agents::END_WAITING,
+    agents::{END_WAITING, END_WAITING_OF_TERMINATED},
     db::{micros, on, text, uncancelled},
     events::EventRow,
     json::JsonText,
@@ -138,18 +138,27 @@ const ADVANCE: &str = "UPDATE process SET stdout_offset = $3, state = $4, ended_
                        WHERE id = $1 AND stdout_offset = $2";
 const UPDATE_RUN: &str = "UPDATE run SET progress = $2, latest_output = $3, outcome = $4, ended_at = COALESCE(ended_at, $5), \
                           cost_usd = $6, tokens = $7 WHERE id = $1";
-const UPDATE_AGENT: &str =
-    "UPDATE agent SET status = $2, generation = generation + 1, updated_at = $3, failure = $4 WHERE id = $1";
+/// One that is to be ended ends with its process, whatever its actor meant to do: the request may have come too late for it.
+const UPDATE_AGENT: &str = "UPDATE agent SET status = CASE WHEN terminate_requested AND $2 IN ('parked', 'failed', 'lost') \
+                            THEN 'terminated' ELSE $2 END, generation = generation + 1, updated_at = $3, \
+                            failure = CASE WHEN terminate_requested THEN NULL ELSE $4 END WHERE id = $1";
 const START_SESSION: &str = "UPDATE agent SET session_started = TRUE WHERE id = $1 AND NOT session_started";
-/// A message that waits, or one that was sent into a turn which ended first.
-const BEGIN_TASK: &str = "UPDATE task SET status = 'assigned', run_id = $3, updated_at = $4, generation = generation + 1 \
-                          WHERE id = $1 AND generation = $2 AND (status = 'assigned' OR (status = 'created' AND NOT cancel_requested))";
-const SEND_TASK: &str = "UPDATE task SET status = 'assigned', run_id = $3, updated_at = $4, generation = generation + 1 \
-                         WHERE id = $1 AND generation = $2 AND status = 'created' AND NOT cancel_requested";
+/// The agent before its messages, as when it is told to end: in another order the two could wait for each other.
+const HOLD_AGENT: &str = "UPDATE agent SET generation = generation WHERE id = $1";
+/// A message that waits, or one that was sent into a turn which ended first. One that has this run already was taken by
+/// the same batch, when the answer to its commit was lost.
+const BEGIN_TASK: &str = "UPDATE task SET status = 'assigned', run_id = $3, updated_at = $4, generation = $2 + 1 WHERE id = $1 \
+                          AND ((generation = $2 AND (status = 'assigned' OR (status = 'created' AND NOT cancel_requested))) \
+                          OR (generation = $2 + 1 AND status = 'assigned' AND run_id = $3))";
+const SEND_TASK: &str = "UPDATE task SET status = 'assigned', run_id = $3, updated_at = $4, generation = $2 + 1 WHERE id = $1 \
+                         AND ((generation = $2 AND status = 'created' AND NOT cancel_requested) \
+                         OR (generation = $2 + 1 AND status = 'assigned' AND run_id = $3))";
 const JOIN_TASK: &str = "UPDATE task SET status = 'complete', joined_task_id = $2, run_id = $3, updated_at = $4, \
                          started_at = $4, ended_at = $4, generation = generation + 1 WHERE id = $1 AND status = 'assigned'";
-const RELEASE_TASK: &str = "UPDATE task SET status = 'created', run_id = NULL, updated_at = $2, \
-                                       generation = generation + 1 WHERE id = $1 AND status = 'assigned'";
+/// A message that was cancelled while it was on its way waits for nothing.
+const RELEASE_TASK: &str = "UPDATE task SET status = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'created' END, \
+                            ended_at = CASE WHEN cancel_requested THEN $2 END, run_id = NULL, updated_at = $2, \
+                            generation = generation + 1 WHERE id = $1 AND status = 'assigned'";
 
 const INSERT_NEXT: &str = "INSERT INTO process (id, agent_id, run_id, stdout_offset, state, started_at) \
                            VALUES ($1, $2, $3, 0, $4, $5) ON CONFLICT (id) DO NOTHING";
@@ -261,6 +270,7 @@ impl Store {
             let done = on!(tx db, |t| {
                 if let Some((begun, outcome)) = b.begun {
                     let run = begun.run;
+                    sqlx::query(HOLD_AGENT).bind(b.agent_id).execute(&mut *t).await?;
                     let begin = sqlx::query(BEGIN_TASK).bind(run.task_id.uuid()).bind(begun.task_generation);
                     let begin = begin.bind(run.id.uuid()).bind(b.at).execute(&mut *t).await?;
                     refused |= begin.rows_affected() == 0;
@@ -308,6 +318,9 @@ impl Store {
                     if let Some(status) = b.agent_status {
                         let update = sqlx::query(UPDATE_AGENT).bind(b.agent_id).bind(status.as_str()).bind(b.at);
                         update.bind(b.agent_failure).execute(&mut *t).await?;
+                    }
+                    if b.ended_at.is_some() {
+                        sqlx::query(END_WAITING_OF_TERMINATED).bind(b.agent_id).bind(b.at).execute(&mut *t).await?;
                     }
                     if let Some((status, failure)) = b.waiting {
                         let end = sqlx::query(END_WAITING).bind(b.agent_id).bind(status.as_str()).bind(failure).bind(b.at);

@@ -3,7 +3,7 @@
 use super::StoreError;
 use chrono::{DateTime, SubsecRound, Utc};
 use sqlx::{
-    ConnectOptions, Connection, Executor, PgPool, SqlitePool,
+    ConnectOptions, Connection, Executor, PgConnection, PgPool, SqlitePool,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -16,6 +16,18 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that stopped answering is given up at this age at the latest.
 const MAX_LIFETIME: Duration = Duration::from_mins(30);
+
+/// The server's advisory lock; locks are counted by database.
+const HOLD_KEY: i64 = 0x6d61_735f_6877;
+/// How long the session of a server that was killed may keep its lock.
+const HOLD_LIMIT: Duration = Duration::from_secs(5);
+const HOLD_STEP: Duration = Duration::from_millis(100);
+
+/// Keeps other servers from the database until dropped.
+#[derive(Debug)]
+pub struct Hold {
+    _connection: Option<PgConnection>,
+}
 
 /// Connections to one of the engines.
 #[derive(Debug, Clone)]
@@ -161,6 +173,24 @@ impl Db {
             .await?;
         sqlx::migrate!("migrations/postgres").run(&pool).await?;
         Ok(Self::Postgres(pool))
+    }
+
+    pub(super) async fn hold(&self) -> Result<Hold, StoreError> {
+        let Self::Postgres(pool) = self else { return Ok(Hold { _connection: None }) };
+        let mut connection = pool.connect_options().as_ref().clone().connect().await?;
+        let limit = tokio::time::Instant::now() + HOLD_LIMIT;
+        loop {
+            let take = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(HOLD_KEY);
+            if take.fetch_one(&mut connection).await? {
+                return Ok(Hold { _connection: Some(connection) });
+            }
+            if tokio::time::Instant::now() > limit {
+                let words =
+                    "another server uses it, and two would both continue the same work; end that one, or use another database";
+                return Err(StoreError::Unavailable(words.to_owned()));
+            }
+            tokio::time::sleep(HOLD_STEP).await;
+        }
     }
 
     pub(super) async fn close(&self) {

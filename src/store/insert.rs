@@ -10,7 +10,7 @@ use super::{
     tasks::TaskRow,
 };
 use crate::model::{
-    agent::Agent,
+    agent::{Agent, AgentStatus},
     id::{AgentId, KeyId, RunId},
     quota::{KeyLimits, LimitReached, SetBy},
     task::{MessageMode, Task},
@@ -39,6 +39,15 @@ pub struct Quota {
     pub key: KeyLimits,
     /// Those of the gateway.
     pub gateway: KeyLimits,
+    /// The key of the agent that a message would make stay, with its limits.
+    pub keeps: Option<(Option<KeyId>, KeyLimits)>,
+}
+
+impl Quota {
+    /// For an agent that is to count again.
+    pub fn of_agent(key_id: Option<KeyId>, key: KeyLimits, gateway: KeyLimits) -> Self {
+        Self { key_id, key, gateway, keeps: None }
+    }
 }
 
 /// The first moment of the day (UTC).
@@ -54,11 +63,15 @@ struct Check {
     most: f64,
 }
 
-const COUNT_AGENTS: &str = "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM agent WHERE status NOT IN ('terminated', 'failed', 'lost') AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
+/// The agent of a finished task counts no more, unless somebody wrote to it.
+const COUNT_AGENTS: &str = "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM agent WHERE status NOT IN ('terminated', 'failed', 'lost') \
+                            AND (durable OR status <> 'parked') AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
 const COUNT_QUEUED: &str =
     "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM task WHERE status = 'created' AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
 const SUM_USD: &str = "SELECT CAST(COALESCE(sum(r.cost_usd), 0) AS DOUBLE PRECISION) FROM run r JOIN task t ON t.id = r.task_id \
                        WHERE r.started_at >= $2 AND ($1 IS NULL OR t.key_id = $1)";
+const SUM_USD_EXCEPT: &str = "SELECT CAST(COALESCE(sum(r.cost_usd), 0) AS DOUBLE PRECISION) FROM run r JOIN task t ON t.id = r.task_id \
+                              WHERE r.started_at >= $2 AND ($1 IS NULL OR t.key_id = $1) AND r.id <> $3";
 /// Holds up everybody else who counts until this transaction ends. The row is the one that appends take cursors from.
 const LOCK: &str = "UPDATE event_cursor SET last = last";
 
@@ -90,26 +103,35 @@ const EXISTING_AGENT: &str = "SELECT * FROM agent WHERE owner = $1 AND idempoten
 const WRITE_TO_AGENT: &str = "UPDATE agent SET durable = TRUE, updated_at = $2 WHERE id = $1 AND NOT terminate_requested \
                               AND status NOT IN ('terminated', 'failed', 'lost')";
 
-/// What happened inside the transaction.
+const REVIVE_AGENT: &str = "UPDATE agent SET status = 'parked', generation = generation + 1, updated_at = $3, failure = NULL, \
+                            terminate_requested = FALSE WHERE id = $1 AND status = $2 AND NOT EXISTS \
+                            (SELECT 1 FROM process WHERE agent_id = $1 AND ended_at IS NULL)";
+
+/// What happened inside the transaction, unless it was refused.
 enum Outcome {
     Stored,
     Known,
+}
+
+/// Why the transaction was rolled back.
+enum Refusal {
     Ended,
     Over(LimitReached),
 }
 
-/// Runs the checks of a quota inside a transaction; gives the first limit that is reached.
+/// Runs the checks of a quota inside a transaction; gives the first limit that is reached. `own`: how many of what is
+/// counted the transaction itself has added.
 macro_rules! reached {
-    ($t:expr, $checks:expr, $key:expr, $at:expr) => {{
+    ($t:expr, $checks:expr, $key:expr, $at:expr, own: $own:expr) => {{
         let mut reached = None;
         if !$checks.is_empty() {
             sqlx::query(LOCK).execute(&mut *$t).await?;
         }
-        for check in &$checks {
+        for check in $checks.iter() {
             let key = (check.set_by == SetBy::Key).then_some($key).flatten();
             let counted = sqlx::query_scalar(check.sql).bind(key).bind(micros(midnight($at)));
             let counted: f64 = counted.fetch_one(&mut *$t).await?;
-            if counted >= check.most {
+            if counted - $own >= check.most {
                 reached = Some(LimitReached { name: check.name.to_owned(), set_by: check.set_by, value: check.most });
                 break;
             }
@@ -126,10 +148,11 @@ impl Store {
         let failure = JsonText::of_option(task.failure.as_ref())?;
         let limits = JsonText::of(&task.limits)?;
         let checks = quota.checks(false);
-        let outcome = uncancelled(async move {
-            let task = given;
+        let agents = quota.keeps.map(|(key_id, key)| (key_id, Quota::of_agent(key_id, key, quota.gateway).checks(true)));
+        let (outcome, refusal) = uncancelled(async move {
+            let (task, mut refusal) = (given, None);
             let key = task.idempotency_key.as_deref().map(text);
-            Ok(on!(tx db, |t| {
+            let outcome = on!(tx db, |t| {
                 let known: Option<TaskRow> = match &key {
                     Some(key) => {
                         sqlx::query_as(EXISTING_TASK).bind(text(&task.owner)).bind(key.clone()).fetch_optional(&mut *t).await?
@@ -143,12 +166,21 @@ impl Store {
                     }
                     _ => true,
                 };
+                let mut over = None;
+                if known.is_none() && takes {
+                    over = reached!(t, checks, quota.key_id.map(KeyId::uuid), task.created_at, own: 0.0);
+                    if let (None, Some((key_id, checks))) = (&over, &agents) {
+                        over = reached!(t, checks, key_id.map(KeyId::uuid), task.created_at, own: 1.0);
+                    }
+                }
                 if known.is_some() {
                     Some(Outcome::Known)
                 } else if !takes {
-                    Some(Outcome::Ended)
-                } else if let Some(limit) = reached!(t, checks, quota.key_id.map(KeyId::uuid), task.created_at) {
-                    Some(Outcome::Over(limit))
+                    refusal = Some(Refusal::Ended);
+                    None
+                } else if let Some(limit) = over {
+                    refusal = Some(Refusal::Over(limit));
+                    None
                 } else {
                     let written = sqlx::query(INSERT_TASK)
                         .bind(task.id.uuid())
@@ -184,15 +216,16 @@ impl Store {
                         .rows_affected();
                     Some(if written == 1 { Outcome::Stored } else { Outcome::Known })
                 }
-            }))
+            });
+            Ok((outcome, refusal))
         })
         .await?;
-        match outcome {
-            Some(Outcome::Stored) => Ok(Inserted::New),
-            Some(Outcome::Ended) => Ok(Inserted::AgentEnded),
-            Some(Outcome::Over(limit)) => Ok(Inserted::Refused(limit)),
+        match (outcome, refusal) {
+            (Some(Outcome::Stored), _) => Ok(Inserted::New),
+            (None, Some(Refusal::Ended)) => Ok(Inserted::AgentEnded),
+            (None, Some(Refusal::Over(limit))) => Ok(Inserted::Refused(limit)),
             // The other insert is committed: a conflict waits for it. Tasks are never deleted.
-            Some(Outcome::Known) | None => {
+            (Some(Outcome::Known), _) | (None, None) => {
                 let (owner, key) = (text(&task.owner), task.idempotency_key.as_deref().map(text));
                 let row: TaskRow =
                     on!(write & self.db, |p| sqlx::query_as(EXISTING_TASK).bind(owner).bind(key).fetch_one(p).await?);
@@ -206,9 +239,9 @@ impl Store {
         let (db, given, quota) = (self.db.clone(), agent.clone(), *quota);
         let limits = JsonText::of(&agent.limits)?;
         let checks = quota.checks(true);
-        let outcome = uncancelled(async move {
-            let agent = given;
-            Ok(on!(tx db, |t| {
+        let (outcome, over) = uncancelled(async move {
+            let (agent, mut over) = (given, None);
+            let outcome = on!(tx db, |t| {
                 let key = agent.idempotency_key.as_deref().map(text);
                 let known: Option<AgentRow> = match &key {
                     Some(key) => {
@@ -216,10 +249,13 @@ impl Store {
                     }
                     None => None,
                 };
+                if known.is_none() {
+                    over = reached!(t, checks, quota.key_id.map(KeyId::uuid), agent.created_at, own: 0.0);
+                }
                 if known.is_some() {
                     Some(Outcome::Known)
-                } else if let Some(limit) = reached!(t, checks, quota.key_id.map(KeyId::uuid), agent.created_at) {
-                    Some(Outcome::Over(limit))
+                } else if over.is_some() {
+                    None
                 } else {
                     let written = super::agents::bind_agent!(sqlx::query(INSERT_AGENT), agent, limits)
                         .execute(&mut *t)
@@ -227,20 +263,44 @@ impl Store {
                         .rows_affected();
                     Some(if written == 1 { Outcome::Stored } else { Outcome::Known })
                 }
-            }))
+            });
+            Ok((outcome, over))
         })
         .await?;
-        match outcome {
-            Some(Outcome::Stored) => Ok(Inserted::New),
-            Some(Outcome::Ended) => Ok(Inserted::AgentEnded),
-            Some(Outcome::Over(limit)) => Ok(Inserted::Refused(limit)),
-            Some(Outcome::Known) | None => {
+        match (outcome, over) {
+            (Some(Outcome::Stored), _) => Ok(Inserted::New),
+            (None, Some(limit)) => Ok(Inserted::Refused(limit)),
+            (Some(Outcome::Known), _) | (None, None) => {
                 let (owner, key) = (text(&agent.owner), agent.idempotency_key.as_deref().map(text));
                 let row: AgentRow =
                     on!(write & self.db, |p| sqlx::query_as(EXISTING_AGENT).bind(owner).bind(key).fetch_one(p).await?);
                 Ok(Inserted::Existing(Box::new(row.into_agent()?)))
             }
         }
+    }
+
+    /// Brings an agent that ended as `from` back to rest, unless a limit is reached; then nothing is written. Nothing
+    /// happens to an agent that stands elsewhere by now.
+    pub async fn revive_agent(
+        &self,
+        id: AgentId,
+        from: AgentStatus,
+        quota: &Quota,
+        at: DateTime<Utc>,
+    ) -> Result<Option<LimitReached>, StoreError> {
+        let (db, key_id, checks) = (self.db.clone(), quota.key_id.map(KeyId::uuid), quota.checks(true));
+        uncancelled(async move {
+            let mut over = None;
+            let _done: Option<()> = on!(tx db, |t| {
+                let revive = sqlx::query(REVIVE_AGENT).bind(id.uuid()).bind(from.as_str()).bind(micros(at));
+                if revive.execute(&mut *t).await?.rows_affected() == 1 {
+                    over = reached!(t, checks, key_id, at, own: 1.0);
+                }
+                over.is_none().then_some(())
+            });
+            Ok(over)
+        })
+        .await
     }
 
     /// The agent its owner made with this idempotency key.
@@ -251,11 +311,12 @@ impl Store {
         row.map(AgentRow::into_agent).transpose()
     }
 
-    /// US dollars of the runs that were begun today (UTC): those of the key, or all.
-    pub async fn usd_today(&self, key: Option<KeyId>, now: DateTime<Utc>) -> Result<f64, StoreError> {
-        Ok(on!(read & self.db, |p| sqlx::query_scalar(SUM_USD)
+    /// US dollars of the runs that were begun today (UTC), but for one of them: those of the key, or all.
+    pub async fn usd_today(&self, key: Option<KeyId>, except: RunId, now: DateTime<Utc>) -> Result<f64, StoreError> {
+        Ok(on!(read & self.db, |p| sqlx::query_scalar(SUM_USD_EXCEPT)
             .bind(key.map(KeyId::uuid))
             .bind(micros(midnight(now)))
+            .bind(except.uuid())
             .fetch_one(p)
             .await?))
     }
@@ -276,11 +337,19 @@ impl Store {
         super::tasks::one(on!(read & self.db, |p| sqlx::query_as(SQL).bind(agent.uuid()).fetch_optional(p).await?))
     }
 
-    /// The task the agent works on, if any.
+    /// The task the agent works on, or is being prepared for, if any.
     pub async fn running_task_of(&self, agent: AgentId) -> Result<Option<Task>, StoreError> {
-        const SQL: &str = "SELECT t.* FROM task t JOIN run r ON r.id = t.run_id WHERE t.agent_id = $1 \
-                           AND t.status IN ('assigned', 'in_progress', 'review', 'revision') AND r.task_id = t.id \
+        const SQL: &str = "SELECT t.* FROM task t LEFT JOIN run r ON r.id = t.run_id WHERE t.agent_id = $1 \
+                           AND t.status IN ('assigned', 'in_progress', 'review', 'revision') \
+                           AND (t.run_id IS NULL OR r.task_id = t.id) \
                            ORDER BY t.id LIMIT 1";
+        super::tasks::one(on!(read & self.db, |p| sqlx::query_as(SQL).bind(agent.uuid()).fetch_optional(p).await?))
+    }
+
+    /// The message that was sent into a turn of another task and not taken up yet, if any.
+    pub async fn sent_message_of(&self, agent: AgentId) -> Result<Option<Task>, StoreError> {
+        const SQL: &str = "SELECT t.* FROM task t JOIN run r ON r.id = t.run_id WHERE t.agent_id = $1 AND t.status = 'assigned' \
+                           AND r.task_id <> t.id ORDER BY t.id LIMIT 1";
         super::tasks::one(on!(read & self.db, |p| sqlx::query_as(SQL).bind(agent.uuid()).fetch_optional(p).await?))
     }
 

@@ -61,7 +61,9 @@ const TAKE_TASK: &str = "UPDATE task SET agent_id = $3, run_id = $4, updated_at 
 const UPDATE_AGENT: &str = "UPDATE agent SET session_id = $2, workspace = $3, branch = $4, base_commit = $5, updated_at = $6 \
                             WHERE id = $1 AND status = 'starting'";
 pub(super) const INSERT_RUN: &str = "INSERT INTO run (id, task_id, agent_id, progress, latest_output, outcome, started_at, ended_at) \
-                          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+                          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING";
+/// There already: the answer to an earlier commit was lost.
+const FIND_PROCESS: &str = "SELECT id FROM process WHERE id = $1";
 const INSERT_PROCESS: &str = "INSERT INTO process (id, agent_id, run_id, stdout_offset, state, started_at, ended_at) \
                               VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
@@ -77,7 +79,9 @@ impl Store {
             let Provision { task, agent, is_known, run, process } = &provision;
             let run_id = run.as_ref().map(|run| run.id.uuid());
             let done: Option<()> = on!(tx db, |t| {
+                let known: Option<Uuid> = sqlx::query_scalar(FIND_PROCESS).bind(process.id.uuid()).fetch_optional(&mut *t).await?;
                 let taken = match task {
+                    _ if known.is_some() => 0,
                     Some((id, generation)) => {
                         let take = sqlx::query(TAKE_TASK).bind(id.uuid()).bind(generation).bind(agent.id.uuid()).bind(run_id);
                         take.bind(micros(process.started_at)).execute(&mut *t).await?.rows_affected()
@@ -120,7 +124,7 @@ impl Store {
                         .await?;
                     Some(())
                 } else {
-                    None
+                    known.map(drop)
                 }
             });
             Ok(done.is_some())

@@ -1,6 +1,8 @@
 //! Agents that stay: messages, steering, interrupts, parking, ends and forks, with the real Claude Code CLI.
 
+mod chaos;
 mod crowd;
+mod moments;
 mod recovery;
 
 use crate::support::{TestApp, path_of};
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// A tool that ignores what would end it.
-fn stubborn_tool() -> Value {
+pub(crate) fn stubborn_tool() -> Value {
     json!({"steps": [
         {"text": "I begin the long job.", "tool_use": {"name": "Bash", "input": {"command": "trap '' TERM INT HUP; touch began; sleep 600"}}},
         {"text": "never reached"},
@@ -16,7 +18,7 @@ fn stubborn_tool() -> Value {
 }
 
 /// Waits until the task's turn runs a tool.
-async fn until_tool_runs(app: &TestApp, task: &Value) {
+pub(crate) async fn until_tool_runs(app: &TestApp, task: &Value) {
     app.events_until(task, |event| event["kind"] == "tool_call").await;
 }
 

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod log;
+
 use crate::support::TestApp;
 
 async fn app() -> TestApp {

@@ -1,7 +1,13 @@
 //! Limits: what work may use, and what happens when it uses more. What a user sees over HTTP.
 
 mod budgets;
+mod money;
+mod provider;
+mod quotas;
+mod refusals;
 mod resources;
+mod retries;
+pub(crate) mod stand_in;
 
 use crate::support::TestApp;
 use serde_json::{Value, json};

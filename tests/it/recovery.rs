@@ -216,6 +216,21 @@ async fn a_data_directory_belongs_to_one_server() {
 }
 
 #[tokio::test]
+async fn a_postgres_database_belongs_to_one_server() {
+    let app = TestApp::start().await;
+    let url = app.store_url();
+    if url.starts_with("sqlite:") {
+        return;
+    }
+    app.get("/tasks").await.expect(200);
+    let other = TestApp::prepared(&[("MAS_STORE__URL", &url)]).await;
+    let second = other.mas(&["serve", "--bind", "127.0.0.1:0"]).output().expect("ran");
+    assert!(!second.status.success());
+    let words = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(words.contains("store.url") && words.contains("another server"), "{words}");
+}
+
+#[tokio::test]
 async fn a_server_that_is_asked_to_end_ends_with_open_streams() {
     let mut app = TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude")]).await;
     let task = app.create(&json!({"text": "x"}), json!({})).await;

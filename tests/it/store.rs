@@ -2,8 +2,10 @@
 
 mod append;
 mod log;
+mod races;
 mod schema;
 pub(crate) mod support;
+mod upgrade;
 
 use chrono::{SubsecRound, Utc};
 use mas_gateway::{

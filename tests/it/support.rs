@@ -83,6 +83,15 @@ impl TestApp {
         Self::prepared_in(settings, None).await
     }
 
+    /// The script for the agents' CLI of a server that is about to be launched.
+    pub(crate) fn script(&mut self, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let cli = self.dir.path().join("scripted-cli");
+        std::fs::write(&cli, text).expect("written");
+        std::fs::set_permissions(&cli, PermissionsExt::from_mode(0o755)).expect("executable");
+        self.set("MAS_CLAUDE_CODE__COMMAND", cli.to_str().expect("UTF-8"));
+    }
+
     async fn prepared_in(settings: &[(&str, &str)], data_dir: Option<PathBuf>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut env: BTreeMap<String, String> = [
@@ -167,6 +176,13 @@ impl TestApp {
     fn pid(&self) -> Pid {
         let server = self.server.as_ref().expect("a running server");
         Pid::from_raw(server.id().cast_signed()).expect("a pid")
+    }
+
+    /// Processor time the server has used, in hundredths of a second.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid().as_raw_pid())).expect("a status");
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
     }
 
     /// Memory the server has in use.
@@ -357,15 +373,22 @@ impl TestApp {
         tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("task {id} has no such event"))
     }
 
+    /// Shim and CLI of every agent process that runs.
+    pub(crate) fn running(&self) -> Vec<[Pid; 2]> {
+        let dirs = self.process_ids().into_iter().map(|id| ProcessDir::new(&self.data_dir().join("processes"), id));
+        dirs.filter_map(|dir| match dir.inspect() {
+            Ok(mas_gateway::process::Liveness::Running(Some(started))) => {
+                Some([started.shim_pid, started.pid].map(|pid| Pid::from_raw(pid.cast_signed()).expect("a pid")))
+            }
+            _ => None,
+        })
+        .collect()
+    }
+
     /// SIGKILL for every shim and CLI, as in a power failure.
     pub(crate) fn kill_agents(&self) {
-        for id in self.process_ids() {
-            let dir = ProcessDir::new(&self.data_dir().join("processes"), id);
-            if let Ok(mas_gateway::process::Liveness::Running(Some(started))) = dir.inspect() {
-                for pid in [started.shim_pid, started.pid] {
-                    let _ = kill_process(Pid::from_raw(pid.cast_signed()).expect("a pid"), Signal::KILL);
-                }
-            }
+        for pid in self.running().into_iter().flatten() {
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
         key::Principal,
         limits::PAGE_ITEMS,
     },
-    store::AgentFilter,
+    store::{AgentFilter, Quota},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -193,9 +193,12 @@ impl App {
     pub async fn resume_agent(&self, who: &Principal, id: AgentId) -> Result<AgentResource, AppError> {
         let agent = self.find_agent(who, id).await?;
         if agent.status.is_ended() {
-            let app = self.clone();
+            let (app, limits) = (self.clone(), self.limits_of(&agent).await?);
+            let quota = Quota::of_agent(agent.key_id, limits, self.settings.limits);
             detached(async move {
-                app.store.move_agent(id, agent.status, AgentStatus::Parked, None, now()).await?;
+                if let Some(limit) = app.store.revive_agent(id, agent.status, &quota, now()).await? {
+                    return Err(AppError::LimitReached(limit));
+                }
                 app.bus.notify(Topic::Agent(id));
                 Ok(())
             })

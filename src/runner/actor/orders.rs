@@ -5,6 +5,7 @@ use crate::{
     bus::Topic,
     model::{
         id::{RunId, TaskId},
+        quota::SetBy,
         run::{Failure, Run, RunOutcome},
         task::{Task, TaskStatus},
     },
@@ -77,9 +78,11 @@ impl Actor {
     async fn begin(&mut self) -> bool {
         let id = self.agent.id;
         let waiting = self.runner.with_patience("find a message", || self.runner.store.list_waiting_messages(id, 1)).await;
+        self.is_held_up = false;
         let Some(mut waiting) = waiting else { return false };
         let Some(message) = waiting.pop() else { return true };
         if !self.runner.gate.pass(Utc::now()) {
+            self.is_held_up = true;
             return true;
         }
         let is_begun = Box::pin(self.take_up(message, Input::Begin)).await;
@@ -145,6 +148,22 @@ impl Actor {
             started_at: Utc::now(),
             ended_at: None,
         }
+    }
+
+    /// Counts the budgets anew once the turn has told what it spent: others spend from those of a day as well.
+    pub(super) async fn recount(&mut self) -> bool {
+        let (Some(turn), Some(task)) = (&self.machine.turn, &self.task) else { return true };
+        let (run, spent) = (turn.run_id, turn.outcome.cost_usd);
+        let is_shared = |order: &Order| order.caps.iter().any(|cap| matches!(cap.limit.set_by, SetBy::Key | SetBy::Gateway));
+        if spent.is_none() || spent == self.counted_usd || !self.brief.order.as_ref().is_some_and(is_shared) {
+            return true;
+        }
+        let caps = self.runner.caps(task, &self.agent, run).await;
+        self.counted_usd = spent;
+        if let Some(order) = &mut self.brief.order {
+            order.caps = caps;
+        }
+        self.step(Input::Recounted).await
     }
 
     /// Fails a message whose turn is not allowed.

@@ -125,7 +125,10 @@ impl Actor {
 
     /// Starts a process that was on record but not seen alive, unless its shim was just about to say so.
     async fn start_again(&mut self) -> Flow {
-        self.settle(|liveness| !matches!(liveness, Liveness::NotStarted)).await;
+        // While it still has to wait, nobody can have begun to start it.
+        if self.machine.not_before.is_none_or(|pause| pause.at <= Utc::now()) {
+            self.settle(|liveness| !matches!(liveness, Liveness::NotStarted)).await;
+        }
         match self.dir.inspect() {
             Ok(Liveness::Running(started)) => self.begin_with(started.as_ref()).await,
             Ok(Liveness::NotStarted | Liveness::Vanished(None)) => {

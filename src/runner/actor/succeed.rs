@@ -45,18 +45,30 @@ pub(in crate::runner) struct Next {
 }
 
 impl Actor {
-    /// What the CLI, now gone, has kept of the turn.
-    pub(super) async fn conversation(&self) -> Conversation {
-        let Some(id) = self.machine.turn.as_ref().and_then(|turn| turn.prompt_id.clone()) else {
+    /// What the CLI, now gone, has kept of the turn, and of a message on its way into it.
+    pub(super) async fn conversation(&mut self) -> Conversation {
+        if self.machine.turn.is_none() {
             return Conversation::LacksPrompt;
+        }
+        // A line that was cut short, or is not UTF-8, does not hide the others.
+        let kept = tokio::fs::read(self.runner.session_file(&self.agent)).await.unwrap_or_default();
+        let kept = String::from_utf8_lossy(&kept);
+        let holds = |id: &str| match self.agent.backend {
+            Backend::ClaudeCode => claude_code::holds_message(&kept, id),
         };
-        let holds = match tokio::fs::read_to_string(self.runner.session_file(&self.agent)).await {
-            Ok(conversation) => match self.agent.backend {
-                Backend::ClaudeCode => claude_code::holds_message(&conversation, &id),
-            },
-            Err(_) => false,
-        };
-        if holds { Conversation::HoldsPrompt } else { Conversation::LacksPrompt }
+        let mut holds_prompt = false;
+        if let Some(turn) = &mut self.machine.turn
+            && let Some(id) = turn.prompt_id.as_deref()
+        {
+            holds_prompt = holds(id);
+            turn.kept_answer = match self.agent.backend {
+                Backend::ClaudeCode => claude_code::kept_answer(&kept, id),
+            };
+        }
+        if let Some(joining) = &mut self.machine.joining {
+            joining.is_kept = holds(&joining.task_id.uuid().to_string());
+        }
+        if holds_prompt { Conversation::HoldsPrompt } else { Conversation::LacksPrompt }
     }
 
     /// Waits until the CLI has written the end of the turn to its conversation, which it does some 80 ms after the

@@ -8,6 +8,7 @@ use crate::{
         event::EventKind,
         quota::SetBy,
         run::{Failure, FailureCode},
+        task::OnLost,
     },
     process::{ExitReason, ExitRecord},
 };
@@ -146,6 +147,9 @@ impl Machine {
         {
             return self.give_away(Beginning::ResumeTurn, reaction);
         }
+        if lost.is_some() && self.fate.is_none() {
+            self.find_answer(brief, reaction);
+        }
         if let Some(conversation) = lost
             && self.fate.is_none()
             && let Some(beginning) = self.recovery(brief, conversation)
@@ -169,6 +173,21 @@ impl Machine {
             self.finish_turn(verdict, reaction);
         }
         self.enter(Phase::Ended, None);
+    }
+
+    /// The turn was done, and only the word of it was lost with the process: there is nothing to go on with.
+    fn find_answer(&mut self, brief: &Brief, reaction: &mut Reaction) {
+        let (Some(turn), Some(order)) = (&mut self.turn, &brief.order) else { return };
+        let Some(answer) = turn.kept_answer.take().filter(|_| {
+            turn.verdict.is_none() && order.on_lost == OnLost::Resume && order.output_schema.is_none() && self.joining.is_none()
+        }) else {
+            return;
+        };
+        let detail = Some("the agent's process was lost after its answer, which its conversation holds".to_owned());
+        reaction.events.push(EventKind::Status { state: "answer_found".into(), detail });
+        turn.outcome.result = Some(answer);
+        turn.outcome.model.clone_from(&self.session.model);
+        turn.verdict = Some(turn.judge(order, None, None));
     }
 
     fn exit_failure(&self, brief: &Brief, exit: &ExitRecord, stderr: &str) -> Failure {

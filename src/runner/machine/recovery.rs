@@ -37,8 +37,9 @@ impl Machine {
         }
         match order.on_lost {
             OnLost::Fail => None,
-            OnLost::Resume if !self.has_session => Some(Beginning::New),
+            // Also when nothing was heard of the session yet: the prompt must not reach the CLI twice.
             OnLost::Resume if conversation == Conversation::HoldsPrompt => Some(Beginning::ResumeTurn),
+            OnLost::Resume if !self.has_session => Some(Beginning::New),
             // The prompt has to be sent again; to a new session, when there is nothing in the old one.
             OnLost::Resume if turn.opened_session => Some(Beginning::New),
             OnLost::Resume => Some(Beginning::Resume),
@@ -66,7 +67,12 @@ impl Machine {
         }
         reaction.agent = Some(AgentStatus::Starting);
         reaction.next = Some(beginning);
-        reaction.released = self.joining.take().map(|joining| joining.task_id);
+        let (kept, lost) = self.joining.take().into_iter().partition::<Vec<_>, _>(|joining| {
+            // The next process finds it in the conversation; it must not reach the CLI twice.
+            joining.is_kept && beginning != Beginning::New
+        });
+        reaction.joined = kept.first().map(|joining| joining.task_id);
+        reaction.released = lost.first().map(|joining| joining.task_id);
         self.enter(Phase::Ended, None);
     }
 
@@ -115,6 +121,15 @@ impl Machine {
             if let Some(turn) = &mut self.turn {
                 turn.progress = words;
             }
+        }
+    }
+
+    /// Until when the provider's limit holds the turn up, if it does.
+    pub(in crate::runner) fn limited_until(&self) -> Option<DateTime<Utc>> {
+        let is_limit = self.turn.as_ref().is_some_and(|turn| turn.resets_at.is_some());
+        match self.fate {
+            Some(Fate::Retry(at)) if is_limit => Some(at),
+            _ => self.not_before.filter(|pause| pause.is_limit).map(|pause| pause.at),
         }
     }
 

@@ -22,6 +22,9 @@ pub(in crate::runner) struct Turn {
     pub(in crate::runner) run_id: RunId,
     /// The id under which the CLI keeps its prompt.
     pub(in crate::runner) prompt_id: Option<String>,
+    /// When the prompt was given to the process that works on it now.
+    #[serde(default)]
+    pub(in crate::runner) begun_at: Option<DateTime<Utc>>,
     /// When the turn's time is up.
     pub(super) until: Option<DateTime<Utc>>,
     pub(super) watchdog: Watchdog,
@@ -34,6 +37,8 @@ pub(in crate::runner) struct Turn {
     pub(in crate::runner) latest_output: String,
     pub(in crate::runner) outcome: RunOutcome,
     pub(in crate::runner) next_task_seq: i64,
+    /// The answer that the CLI, now gone, has kept in the conversation but not been heard to give.
+    pub(in crate::runner) kept_answer: Option<String>,
     /// The last complete message, kept as the partial result of a turn that is stopped.
     last_message: Option<String>,
     /// Text of the message being written.
@@ -53,6 +58,7 @@ impl Turn {
             task_id,
             run_id,
             prompt_id: None,
+            begun_at: None,
             until: None,
             watchdog: Watchdog::default(),
             recoveries: 0,
@@ -62,6 +68,7 @@ impl Turn {
             latest_output: String::new(),
             outcome: RunOutcome::default(),
             next_task_seq: 1,
+            kept_answer: None,
             last_message: None,
             live_text: String::new(),
             output_bytes: 0,
@@ -172,6 +179,7 @@ impl Machine {
         let (Some(turn), Some(order)) = (&mut self.turn, &brief.order) else { return };
         reaction.task = Some(TaskStatus::InProgress);
         reaction.agent = Some(AgentStatus::Busy);
+        turn.begun_at = Some(now);
         let until = *turn.until.get_or_insert(now + order.timeout);
         turn.watchdog.begin(now, &order.watch);
         "waiting for the model".clone_into(&mut turn.progress);
@@ -184,7 +192,7 @@ impl Machine {
         if !self.may_be_steered() {
             return;
         }
-        self.joining = Some(Joining { task_id });
+        self.joining = Some(Joining { task_id, is_kept: false });
         reaction.send.push(match brief.backend {
             Backend::ClaudeCode => claude_code::user_message(task_id.uuid().to_string(), text),
         });
@@ -222,9 +230,16 @@ impl Machine {
         if !matches!(self.phase, Phase::Working | Phase::Interrupting) {
             return;
         }
-        let (Some(turn), Some(order)) = (&mut self.turn, &brief.order) else { return };
-        turn.spend(cost_usd, tokens);
+        if let Some(turn) = &mut self.turn {
+            turn.spend(cost_usd, tokens);
+        }
+        self.check_budgets(brief, now, reaction);
+    }
+
+    /// Stops the turn when a budget is used up.
+    pub(super) fn check_budgets(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
         if self.phase == Phase::Working
+            && let (Some(turn), Some(order)) = (&self.turn, &brief.order)
             && let Some(failure) = turn.over_budget(&order.caps)
         {
             self.interrupt(Verdict::Failed(failure), brief, now, reaction);
@@ -257,7 +272,8 @@ impl Machine {
             // A stop was asked for; what there is so far becomes the partial result.
             (Phase::Interrupting, Some(verdict)) => verdict,
             (Phase::Working, _) => {
-                turn.outcome.result = end.text.or_else(|| turn.last_message.clone());
+                // The words of a failure are its detail.
+                turn.outcome.result = end.text.filter(|_| end.failure.is_none()).or_else(|| turn.last_message.clone());
                 turn.judge(order, end.failure, end.structured_output)
             }
             (_, verdict) => {
@@ -310,8 +326,8 @@ impl Machine {
     pub(super) fn rest(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
         let until = now + brief.park_after;
         reaction.agent = Some(AgentStatus::Idle);
-        if self.output_bytes > brief.rotate_bytes {
-            // The next process begins a new log.
+        if self.output_bytes > brief.rotate_bytes || brief.is_held_to_a_task() {
+            // The next process begins a new log, and is held to what its own turn may use.
             self.enter(Phase::Idle, None);
             return self.park(brief, now, reaction);
         }

@@ -45,6 +45,14 @@ pub(in crate::runner) struct Brief {
     pub(in crate::runner) order: Option<Order>,
 }
 
+impl Brief {
+    /// Whether the process is held to limits that its first task brought along, and not those of the agent.
+    pub(super) fn is_held_to_a_task(&self) -> bool {
+        let of_task = |set_by: Option<SetBy>| set_by == Some(SetBy::Task);
+        of_task(self.max_memory_bytes.map(|(_, by)| by)) || of_task(self.max_processes.map(|(_, by)| by))
+    }
+}
+
 /// What the machine must know about a turn; does not change while it runs.
 #[derive(Debug, Clone)]
 pub(in crate::runner) struct Order {
@@ -147,6 +155,8 @@ pub(in crate::runner) enum Fate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::runner) struct Joining {
     pub(in crate::runner) task_id: TaskId,
+    /// Whether the CLI, now gone, has kept it in the conversation.
+    pub(in crate::runner) is_kept: bool,
 }
 
 /// What can happen to an agent.
@@ -164,6 +174,8 @@ pub(in crate::runner) enum Input<'a> {
     FollowUp,
     /// A message for the running turn.
     Steer { task_id: TaskId, text: &'a str },
+    /// The budgets in the brief were counted anew.
+    Recounted,
     /// Somebody wants the turn to stop.
     Cancel,
     /// The idle agent's place is needed.

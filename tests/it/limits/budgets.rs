@@ -79,7 +79,9 @@ async fn cli_a_process_that_takes_over_gets_only_what_is_left() {
     let app = TestApp::start().await;
     let slow = json!({"text": "a b c d e f g h", "delay_ms": 100, "usage": {"input_tokens": 20_000},
         "tool_use": {"name": "Bash", "input": {"command": "echo on"}}});
-    let plan = json!({"steps": [step("first", 20_000), slow, step("third", 20_000), {"text": "never"}]});
+    // The last answer takes its time, so that what the third has cost is known before.
+    let never = json!({"text": "never", "first_delay_ms": 10_000});
+    let plan = json!({"steps": [step("first", 20_000), slow, step("third", 20_000), never]});
     for (name, value) in [("budget_tokens", 50_000.0), ("budget_usd", 0.25)] {
         let task = app.create(&plan, of(name, value)).await;
         let events = app.events_until(&task, |event| event["kind"] == "delta" && event["data"]["text"] == "c ").await;

@@ -77,6 +77,16 @@ fn a_process_that_has_written_much_makes_room_for_a_new_log() {
 }
 
 #[test]
+fn a_process_with_limits_of_its_task_takes_no_other_turn() {
+    let mut stage = working();
+    stage.brief.max_processes = Some((2, SetBy::Task));
+    let end = stage.line(RESULT);
+    assert!(end.turn_over && end.effects.contains(&Effect::CloseInput), "{end:?}");
+    forget(&mut stage);
+    assert_eq!(stage.exit(ExitReason::Exited, Some(0)).agent, Some(AgentStatus::Parked));
+}
+
+#[test]
 fn an_interrupt_leaves_the_agent_idle() {
     let mut stage = working();
     stage.line(MESSAGE);
@@ -159,6 +169,33 @@ fn a_lost_turn_goes_on_as_far_as_the_cli_had_kept_it() {
         stage.brief.order.as_mut().expect("an order").on_lost = OnLost::Resume;
         stage.machine.turn.as_mut().expect("a turn").opened_session = opened;
         assert_eq!(stage.input(Input::Vanished { conversation }).next, Some(next), "{conversation:?} {opened}");
+    }
+}
+
+#[test]
+fn a_turn_whose_answer_is_in_the_conversation_of_the_lost_cli_is_done() {
+    for (on_lost, status) in [(OnLost::Resume, Some(TaskStatus::Complete)), (OnLost::Fail, Some(TaskStatus::Failed))] {
+        let mut stage = working();
+        stage.brief.order.as_mut().expect("an order").on_lost = on_lost;
+        stage.machine.turn.as_mut().expect("a turn").kept_answer = Some("all done".into());
+        let lost = stage.input(Input::Vanished { conversation: Conversation::HoldsPrompt });
+        assert_eq!((lost.task, lost.next), (status, None));
+        assert_eq!(stage.turn().outcome.result.as_deref() == Some("all done"), on_lost == OnLost::Resume);
+    }
+}
+
+#[test]
+fn a_message_that_the_lost_cli_had_kept_is_not_sent_again() {
+    for (is_kept, on_lost, has_joined) in
+        [(true, OnLost::Resume, true), (false, OnLost::Resume, false), (true, OnLost::Retry, false)]
+    {
+        let mut stage = working();
+        stage.brief.order.as_mut().expect("an order").on_lost = on_lost;
+        let sent = steer(&mut stage);
+        stage.machine.joining.as_mut().expect("on its way").is_kept = is_kept;
+        let lost = stage.input(Input::Vanished { conversation: Conversation::HoldsPrompt });
+        let (joined, released) = if has_joined { (Some(sent), None) } else { (None, Some(sent)) };
+        assert_eq!((lost.joined, lost.released), (joined, released), "{is_kept} {on_lost}");
     }
 }
 
