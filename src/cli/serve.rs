@@ -163,7 +163,7 @@ fn api_settings(config: &Config) -> api::ApiSettings {
         failed_auth_per_minute: config.limits.failed_auth_per_minute,
         body_limit_bytes: config.server.body_limit_bytes,
         request_timeout: Duration::from_secs(config.server.request_timeout_seconds),
-        public_url: None,
+        public_url: Some(config.server.public_url.clone()).filter(|url| !url.is_empty()),
     }
 }
 
