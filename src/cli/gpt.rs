@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api,
     config::{Config, DataDir},
-    gpt::{Document, Finding, RULES, Severity, Setup, lint},
+    gpt::{Document, Finding, RULES, Setup, Severity, lint},
     model::public_url::check_public_url,
 };
 use anyhow::{Context, anyhow};
@@ -71,7 +71,7 @@ pub(super) fn run(command: GptCommand) -> anyhow::Result<ExitCode> {
             let document = match document {
                 Ok(document) => document,
                 Err(problem) => {
-                    complain(&format!("error: {name}: {problem}"));
+                    complain(&format!("error: {name}: {problem:#}"));
                     return Ok(ExitCode::from(UNREADABLE));
                 }
             };
@@ -148,4 +148,25 @@ fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Res
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_actions_document_has_no_finding() {
+        for url in [DOCUMENTATION_URL, "https://agents.my-company.dev", "https://a1b2.loca.lt/"] {
+            let document = Document::from(api::openapi_actions(url));
+            let findings = lint(&document);
+            assert!(findings.is_empty(), "{}", serde_json::to_string_pretty(&findings).expect("JSON"));
+            assert!(document.bytes < 1_000_000 && !document.value["paths"].as_object().expect("paths").is_empty());
+        }
+    }
+
+    #[test]
+    fn a_gateway_without_a_public_address_is_told_so() {
+        let findings = lint(&Document::from(api::openapi_actions("http://127.0.0.1:3456")));
+        assert_eq!(findings.iter().map(|finding| finding.rule.id).collect::<Vec<_>>(), ["server-local"]);
+    }
 }

@@ -90,7 +90,9 @@ fn order(root: &Value, pointer: &str) -> Vec<usize> {
     for part in pointer.split('/').skip(1) {
         let key = part.replace("~1", "/").replace("~0", "~");
         let next = match value {
-            Value::Object(map) => map.iter().enumerate().find(|(_, (name, _))| **name == key).map(|(at, (_, inside))| (at, inside)),
+            Value::Object(map) => {
+                map.iter().enumerate().find(|(_, (name, _))| **name == key).map(|(at, (_, inside))| (at, inside))
+            }
             Value::Array(items) => key.parse().ok().and_then(|at: usize| Some((at, items.get(at)?))),
             _ => None,
         };

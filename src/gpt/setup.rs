@@ -73,7 +73,9 @@ impl fmt::Display for Setup {
         let Authentication { r#type, auth_type, header_name, key } = &self.authentication;
         section(
             "Actions: Authentication",
-            &format!("Authentication type: {type}\nAuth type: {auth_type}\nCustom header name: {header_name}\nAPI key: what this prints, once: {key}"),
+            &format!(
+                "Authentication type: {type}\nAuth type: {auth_type}\nCustom header name: {header_name}\nAPI key: what this prints, once: {key}"
+            ),
         )?;
         section("Actions: Schema, import from URL", &url(&self.schema_url))?;
         section("Actions: Privacy policy", &url(&self.privacy_policy_url))?;

@@ -49,7 +49,9 @@ pub fn check_public_url(url: &str) -> Result<(), String> {
     };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
     if !parts.scheme.eq_ignore_ascii_case("https") {
-        return Err(format!("`{url}` is not https, and ChatGPT calls nothing else; give the address of the tunnel or TLS proxy, {example}"));
+        return Err(format!(
+            "`{url}` is not https, and ChatGPT calls nothing else; give the address of the tunnel or TLS proxy, {example}"
+        ));
     }
     if parts.user.is_some() {
         return Err(format!("must not hold a user name or a password; give the bare address, {example}"));

@@ -11,6 +11,7 @@ mod commands;
 mod events;
 mod failures;
 mod faults;
+mod gpt;
 mod housekeeping;
 mod limits;
 mod process;

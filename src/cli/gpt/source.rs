@@ -1,7 +1,7 @@
 //! Where a document to be checked comes from: a file, standard input, or a URL. Bounded in size and time.
 
 use crate::{cli::output::runtime, gpt::Document};
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use std::{
     fs::File,
     io::{Read, stdin},
@@ -22,8 +22,8 @@ pub(super) fn read(source: &str) -> anyhow::Result<Document> {
         None if source == "-" => bounded(stdin().lock())?,
         None if Path::new(source).is_dir() => bail!("this is a directory; give an OpenAPI document in it"),
         None => {
-            let file = File::open(source).context("cannot be opened; give a file, `-` for standard input, or an http(s) URL")?;
-            bounded(file)?
+            let what = "give a file, `-` for standard input, or an http(s) URL";
+            bounded(File::open(source).map_err(|error| anyhow!("{error}; {what}"))?)?
         }
     };
     Ok(Document::read(&text)?)
@@ -51,7 +51,8 @@ async fn fetch(url: &str) -> anyhow::Result<Vec<u8>> {
         .build()?;
     // The error repeats the address, which stands before it already.
     let unreachable = |error: reqwest::Error| anyhow::Error::from(error.without_url()).context("cannot be fetched");
-    let mut response = client.get(url).header("accept", "application/json, application/yaml, */*;q=0.5").send().await.map_err(unreachable)?;
+    let mut response =
+        client.get(url).header("accept", "application/json, application/yaml, */*;q=0.5").send().await.map_err(unreachable)?;
     if !response.status().is_success() {
         bail!("the server answers {}; give the address of an OpenAPI document that needs no login", response.status());
     }

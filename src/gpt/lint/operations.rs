@@ -2,9 +2,9 @@
 
 use super::{Linter, bodies, entries, parameters, quote};
 use crate::gpt::rules::{
-    CONSEQUENTIAL_DELETE, CONSEQUENTIAL_GET, CONSEQUENTIAL_MISSING, CONSEQUENTIAL_TYPE, METHOD, NO_OPERATIONS, OPERATION_DUPLICATE,
-    OPERATION_ID_DUPLICATE, OPERATION_ID_INVALID, OPERATION_ID_MISSING, OPERATION_LIMIT, OPERATION_TEXT_LONG,
-    OPERATION_TEXT_MISSING, PATH_SLASH, SERVER_NESTED,
+    CONSEQUENTIAL_DELETE, CONSEQUENTIAL_GET, CONSEQUENTIAL_MISSING, CONSEQUENTIAL_TYPE, METHOD, NO_OPERATIONS,
+    OPERATION_DUPLICATE, OPERATION_ID_DUPLICATE, OPERATION_ID_INVALID, OPERATION_ID_MISSING, OPERATION_LIMIT,
+    OPERATION_TEXT_LONG, OPERATION_TEXT_MISSING, PATH_SLASH, SERVER_NESTED,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,7 +76,11 @@ fn check_names<'a>(linter: &mut Linter<'a>, operation: &'a Value, pointer: &str,
         Some(Value::String(id)) if !id.is_empty() => {
             let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
             if !plain || id.chars().count() > MOST_ID_CHARS {
-                linter.report(&OPERATION_ID_INVALID, &place, format!("{} ({} characters)", quote(&operation["operationId"]), id.chars().count()));
+                linter.report(
+                    &OPERATION_ID_INVALID,
+                    &place,
+                    format!("{} ({} characters)", quote(&operation["operationId"]), id.chars().count()),
+                );
             }
             if !ids.insert(id.as_str()) {
                 linter.report(&OPERATION_ID_DUPLICATE, &place, id);

@@ -52,7 +52,11 @@ fn check_schema(linter: &mut Linter, parameter: &Value, pointer: &str) {
         return linter.report(&PARAMETER_SCHEMA_REFERENCE, &place, quote(reference));
     }
     if let Some(word) = ["array", "object"].into_iter().find(|word| has_type(schema, word)) {
-        return linter.report(&PARAMETER_COMPOUND, &place, format!("{} of type {word}", parameter["name"].as_str().unwrap_or("a parameter")));
+        return linter.report(
+            &PARAMETER_COMPOUND,
+            &place,
+            format!("{} of type {word}", parameter["name"].as_str().unwrap_or("a parameter")),
+        );
     }
     schemas::check(linter, schema, &place, true);
 }

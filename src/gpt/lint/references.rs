@@ -122,7 +122,8 @@ fn circles<'a>(graph: &Graph<'a>, starts: impl Iterator<Item = &'a str>) -> Vec<
 }
 
 fn reachable_from_requests(references: &[Reference], graph: &Graph) -> BTreeSet<String> {
-    let in_body = |reference: &&Reference| reference.pointer.contains("/requestBody/") || reference.pointer.contains("/requestBodies/");
+    let in_body =
+        |reference: &&Reference| reference.pointer.contains("/requestBody/") || reference.pointer.contains("/requestBodies/");
     let mut waiting: Vec<&str> = references.iter().filter(in_body).filter_map(|reference| component(reference.target)).collect();
     let mut seen = BTreeSet::new();
     while let Some(name) = waiting.pop() {

@@ -9,8 +9,16 @@ use serde_json::Value;
 
 const SCHEMES: &str = "/components/securitySchemes";
 /// Whose OAuth may be on a domain of its own.
-const PROVIDERS: [&str; 8] =
-    ["google.com", "googleapis.com", "microsoft.com", "microsoftonline.com", "live.com", "adobe.com", "adobelogin.com", "adobe.io"];
+const PROVIDERS: [&str; 8] = [
+    "google.com",
+    "googleapis.com",
+    "microsoft.com",
+    "microsoftonline.com",
+    "live.com",
+    "adobe.com",
+    "adobelogin.com",
+    "adobe.io",
+];
 
 pub(super) fn check(linter: &mut Linter) {
     let root = linter.root;
@@ -51,12 +59,7 @@ pub(super) fn check(linter: &mut Linter) {
 }
 
 /// Says whether a list of requirements asks for anything.
-fn check_requirements(
-    linter: &mut Linter,
-    list: Option<&Value>,
-    pointer: &str,
-    schemes: &[(&String, &Value, String)],
-) -> bool {
+fn check_requirements(linter: &mut Linter, list: Option<&Value>, pointer: &str, schemes: &[(&String, &Value, String)]) -> bool {
     let Some(list) = list else { return false };
     if !list.is_array() {
         linter.report(&SECURITY_SHAPE, pointer, quote(list));
