@@ -94,7 +94,7 @@ fn report(name: &str, findings: &[Finding], errors: usize, format: Format) -> an
     for Finding { rule, pointer, operation_id, found } in findings {
         let severity = if rule.severity == Severity::Error { "error" } else { "warning" };
         let operation = operation_id.as_ref().map_or(String::new(), |id| format!(" in {id}"));
-        let place = if pointer.is_empty() { "/" } else { pointer };
+        let place = if pointer.is_empty() { "(root)" } else { pointer };
         print(&format!("{severity}  {}{operation}: {}", rule.id, rule.title));
         print(&format!("  at     {place}\n  found  {found}\n  why    {}\n  fix    {}\n", rule.reason, rule.fix));
     }

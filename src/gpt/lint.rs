@@ -16,7 +16,7 @@ use super::{
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// References followed in a row before they are taken for a circle.
 const HOPS: usize = 32;
@@ -61,7 +61,7 @@ impl Finding {
 
 /// Everything wrong with a document, in the order of the document.
 pub fn lint(document: &Document) -> Vec<Finding> {
-    let mut linter = Linter { root: &document.value, findings: vec![], in_requests: BTreeSet::new() };
+    let mut linter = Linter { root: &document.value, findings: vec![], in_requests: BTreeSet::new(), examples: 0 };
     document::check(&mut linter, document);
     servers::check(&mut linter);
     security::check(&mut linter);
@@ -69,11 +69,12 @@ pub fn lint(document: &Document) -> Vec<Finding> {
     operations::check(&mut linter);
     schemas::check_components(&mut linter);
     let mut findings = linter.findings;
-    let place = |finding: &Finding| {
+    let mut numbers: BTreeMap<String, usize> = findings.iter().map(|finding| (finding.pointer.clone(), usize::MAX)).collect();
+    number(&document.value, "", &mut 0, &mut numbers);
+    findings.sort_by_cached_key(|finding| {
         let row = RULES.iter().position(|rule| rule.id == finding.rule.id);
-        (order(&document.value, &finding.pointer), row)
-    };
-    findings.sort_by_cached_key(place);
+        (numbers.get(&finding.pointer).copied(), row)
+    });
     for finding in &mut findings {
         let mut parts = finding.pointer.splitn(5, '/');
         if let (Some(""), Some("paths"), Some(path), Some(method)) = (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -84,23 +85,18 @@ pub fn lint(document: &Document) -> Vec<Finding> {
     findings
 }
 
-/// Where a place stands in the document: its position in each object and list on the way.
-fn order(root: &Value, pointer: &str) -> Vec<usize> {
-    let (mut value, mut order) = (root, vec![]);
-    for part in pointer.split('/').skip(1) {
-        let key = part.replace("~1", "/").replace("~0", "~");
-        let next = match value {
-            Value::Object(map) => {
-                map.iter().enumerate().find(|(_, (name, _))| **name == key).map(|(at, (_, inside))| (at, inside))
-            }
-            Value::Array(items) => key.parse().ok().and_then(|at: usize| Some((at, items.get(at)?))),
-            _ => None,
-        };
-        let Some((at, inside)) = next else { break };
-        order.push(at);
-        value = inside;
+/// Numbers these places in the order in which they stand in the document.
+fn number(value: &Value, pointer: &str, count: &mut usize, numbers: &mut BTreeMap<String, usize>) {
+    if let Some(number) = numbers.get_mut(pointer) {
+        *number = *count;
     }
-    order
+    *count += 1;
+    for (_, inside, place) in entries(Some(value), pointer) {
+        number(inside, &place, count, numbers);
+    }
+    for (item, place) in items(Some(value), pointer) {
+        number(item, &place, count, numbers);
+    }
 }
 
 /// What the checks share.
@@ -109,6 +105,8 @@ struct Linter<'a> {
     findings: Vec<Finding>,
     /// Names of component schemas that bodies of requests consist of.
     in_requests: BTreeSet<String>,
+    /// Examples met so far.
+    examples: usize,
 }
 
 impl<'a> Linter<'a> {

@@ -53,7 +53,7 @@ rules! {
     DUPLICATE_KEY Error "duplicate-key" "A key is there twice"
         "Only the last of them counts; the operation or field before it disappears without a word."
         "Remove or rename one of the two.";
-    SCHEMAS_MISSING Error "schemas-missing" "`components.schemas` is not an object"
+    SCHEMAS_MISSING Error "schemas-missing" "`components` without an object `schemas`"
         "The importer answers \"In components section, schemas subsection is not an object\" and drops the document."
         "Add `components.schemas`, even an empty `{}`.";
     // Servers.

@@ -17,12 +17,12 @@ pub(super) fn check_request(linter: &mut Linter, operation: &Value, pointer: &st
     let referred = body.get("$ref").is_some();
     let Some(body) = linter.root.pointer(&pointer).and_then(|body| linter.resolve(body)) else { return };
     let content = entries(body.get("content"), &format!("{pointer}/content"));
-    let Some((_, media, place)) = content.iter().find(|(kind, ..)| is_json(kind)) else {
+    let Some((_, media, media_place)) = content.iter().find(|(kind, ..)| is_json(kind)) else {
         let kinds: Vec<&str> = content.iter().map(|(kind, ..)| kind.as_str()).collect();
         let found = if kinds.is_empty() { "no content".to_owned() } else { kinds.join(", ") };
         return linter.report(&BODY_CONTENT, &pointer, found);
     };
-    let place = if referred { pointer.clone() } else { format!("{place}/schema") };
+    let place = if referred { pointer.clone() } else { format!("{media_place}/schema") };
     let Some(schema) = media.get("schema") else { return linter.report(&BODY_NOT_OBJECT, &pointer, "no schema") };
     let Some(resolved) = linter.resolve(schema) else { return };
     let combined = ["oneOf", "anyOf", "allOf"].into_iter().find(|word| resolved.get(word).is_some());
@@ -36,7 +36,7 @@ pub(super) fn check_request(linter: &mut Linter, operation: &Value, pointer: &st
     }
     check_files_in(linter, resolved, &place, 0);
     if !referred {
-        examples::check(linter, media, &format!("{pointer}/content/application~1json"));
+        examples::check(linter, media, media_place);
     }
 }
 

@@ -63,11 +63,11 @@ pub(super) fn check(linter: &mut Linter) {
 
 /// The path with its parameters' names taken out.
 fn shape(path: &str) -> String {
-    let parts = path.split('/').map(|part| match (part.find('{'), part.rfind('}')) {
-        (Some(start), Some(end)) if start < end => format!("{}{{}}{}", &part[..start], &part[end + 1..]),
+    let parts = path.split_inclusive('}').map(|part| match part.find('{') {
+        Some(start) if part.ends_with('}') => format!("{}{{}}", &part[..start]),
         _ => part.to_owned(),
     });
-    parts.collect::<Vec<_>>().join("/")
+    parts.collect()
 }
 
 fn check_names<'a>(linter: &mut Linter<'a>, operation: &'a Value, pointer: &str, ids: &mut BTreeSet<&'a str>) {
@@ -111,5 +111,18 @@ fn check_consequential(linter: &mut Linter, method: &str, operation: &Value, poi
         (Some(Value::Bool(false)), "delete") => linter.report(&CONSEQUENTIAL_DELETE, &place, "false"),
         (Some(Value::Bool(_)), _) => {}
         (Some(other), _) => linter.report(&CONSEQUENTIAL_TYPE, &place, quote(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shape;
+
+    #[test]
+    fn a_shape_has_no_names() {
+        assert_eq!(shape("/points/{latitude},{longitude}/now"), "/points/{},{}/now");
+        assert_eq!(shape("/a/{x}"), shape("/a/{y}"));
+        assert_ne!(shape("/a/{x}"), shape("/a/{x},{y}"));
+        assert_eq!((shape("/}{/x").as_str(), shape("/{").as_str()), ("/}{/x", "/{"));
     }
 }

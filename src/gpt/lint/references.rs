@@ -24,7 +24,8 @@ const NAMES: [&str; 14] = [
     "callbacks",
     "links",
 ];
-const SCHEMAS: &str = "#/components/schemas/";
+/// Where references to component schemas lead.
+pub(super) const SCHEMAS: &str = "#/components/schemas/";
 
 /// A reference: where it stands and what it says.
 struct Reference<'a> {
