@@ -1,5 +1,6 @@
 //! `mas gpt`: documents from files, standard input and URLs; exit codes; what to paste into the builder.
 
+use crate::support::TestApp;
 use serde_json::{Value, json};
 use std::{
     io::Write,
@@ -182,4 +183,12 @@ fn setup_prints_the_sheet_for_the_public_url_in_use() {
     assert!(code == 1 && words.contains("server.public_url"), "{words}");
     let (code, _, words) = setup(&["--url", "https://localhost"], None);
     assert!(code == 0 && words.contains("server-local"), "{words}");
+}
+
+#[tokio::test]
+async fn the_served_document_names_the_public_url_that_is_set() {
+    let settings = [("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude"), ("MAS_SERVER__PUBLIC_URL", "https://mas.example.com/")];
+    let app = TestApp::with(&settings).await;
+    let document = app.get("/openapi-actions.json").await.expect(200);
+    assert_eq!(document["servers"], json!([{"url": "https://mas.example.com"}]));
 }
