@@ -76,6 +76,7 @@ machete:
 
 openapi-check:
 	$(CARGO) run --locked --quiet --bin mas -- openapi check
+	$(CARGO) run --locked --quiet --bin mas -- gpt lint openapi/actions.json
 
 agents: ## Install the pinned agent CLIs below agents/
 	@agents/install.sh

@@ -4,6 +4,7 @@ mod backup;
 mod config;
 mod doctor;
 mod gc;
+mod gpt;
 mod key;
 mod log;
 mod model;
@@ -90,6 +91,11 @@ enum Command {
         #[command(subcommand)]
         command: openapi::OpenapiCommand,
     },
+    /// Prepare a Custom GPT: check `OpenAPI` documents, print what to paste
+    Gpt {
+        #[command(subcommand)]
+        command: gpt::GptCommand,
+    },
     /// Serve only the rehearsal model
     Rehearsal(rehearsal::RehearsalArgs),
     /// Be the rehearsal model of a server (started by the server)
@@ -147,6 +153,7 @@ impl Cli {
             Command::Backup(arguments) => backup::back_up(arguments),
             Command::Restore(arguments) => backup::restore(arguments),
             Command::Openapi { command } => openapi::run(&command),
+            Command::Gpt { command } => gpt::run(command),
             Command::Model(arguments) => model::run(&arguments),
             Command::Rehearsal(arguments) => rehearsal::run(&arguments),
         };

@@ -84,6 +84,7 @@ pub struct Config {
 #[expect(missing_docs, reason = "each setting is described in defaults.toml")]
 pub struct Server {
     pub bind: SocketAddr,
+    pub public_url: String,
     pub data_dir: PathBuf,
     pub log_format: LogFormat,
     pub log_filter: String,

@@ -15,6 +15,7 @@
 //! | [`app`] | the operations, the only way in for every front door |
 //! | [`api`] | REST: routes, authentication, limits, problems, streams, `OpenAPI` |
 //! | [`rehearsal`] | the scripted loopback model |
+//! | [`gpt`] | the rules of `ChatGPT`'s importer, a checker for any document, the GPT builder's sheet; pure |
 //! | [`cli`] | the command line and the composition root |
 //!
 //! * A task: `api::tasks` → `app::tasks` → `store::tasks` → bus → `runner::provision` → `runner::actor`.
@@ -29,6 +30,7 @@ pub mod app;
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod gpt;
 pub mod housekeeping;
 pub mod model;
 pub mod process;

@@ -9,6 +9,7 @@ pub mod key;
 pub mod limits;
 pub mod pattern;
 pub mod project;
+pub mod public_url;
 pub mod quota;
 pub mod run;
 pub mod runner;

@@ -5,8 +5,8 @@ use crate::api;
 use anyhow::Context;
 use std::{path::PathBuf, process::ExitCode};
 
-/// Stands in the committed actions document where the public URL goes.
-const PLACEHOLDER_URL: &str = "https://your-tunnel.example.com";
+/// Stands in the committed actions document where the public URL goes: a name reserved for documentation.
+pub(super) const DOCUMENTATION_URL: &str = "https://mas.example.com";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum OpenapiCommand {
@@ -28,8 +28,8 @@ pub(super) enum OpenapiCommand {
 
 fn documents() -> anyhow::Result<[(&'static str, String); 2]> {
     let full = serde_json::to_string_pretty(&api::openapi())?;
-    let actions = serde_json::to_string_pretty(&api::openapi_actions(PLACEHOLDER_URL))?;
-    Ok([("openapi.json", full + "\n"), ("openapi-actions.json", actions + "\n")])
+    let actions = serde_json::to_string_pretty(&api::openapi_actions(DOCUMENTATION_URL))?;
+    Ok([("openapi.json", full + "\n"), ("actions.json", actions + "\n")])
 }
 
 pub(super) fn run(command: &OpenapiCommand) -> anyhow::Result<ExitCode> {

@@ -168,7 +168,7 @@ fn api_settings(config: &Config) -> api::ApiSettings {
         body_limit_bytes: config.server.body_limit_bytes,
         response_chars: config.limits.response_chars,
         request_timeout: Duration::from_secs(config.server.request_timeout_seconds),
-        public_url: None,
+        public_url: Some(config.server.public_url.clone()).filter(|url| !url.is_empty()),
     }
 }
 

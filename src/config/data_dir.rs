@@ -26,6 +26,10 @@ impl DataDir {
     pub fn address(&self) -> PathBuf {
         self.0.join("address")
     }
+    /// Written by the tunnel while it is open.
+    pub fn public_url(&self) -> PathBuf {
+        self.0.join("public-url")
+    }
     pub fn admin_key(&self) -> PathBuf {
         self.0.join("admin-key")
     }

@@ -49,6 +49,7 @@ fn a_bad_value_is_named() {
         ("MAS_STORE__URL", "mysql://x", "store.url"),
         ("MAS_PROJECTS__SHOP__PATH", "relative", "projects.shop.path"),
         ("MAS_SERVER__BIND", "nonsense", "server.bind"),
+        ("MAS_SERVER__PUBLIC_URL", "http://mas.example.com", "server.public_url"),
         ("MAS_GC__WORKTREES_DAYS", "40000", "gc.worktrees_days"),
     ] {
         let message = load(&[("HOME", "/h"), (name, value)]).expect_err(name).to_string();

@@ -1,7 +1,10 @@
 //! What settings may say. Every refusal names the setting.
 
 use super::{Config, ConfigError, invalid};
-use crate::model::limits::{RESPONSE_CHARS, TIMEOUT_SECONDS};
+use crate::model::{
+    limits::{RESPONSE_CHARS, TIMEOUT_SECONDS},
+    public_url::check_public_url,
+};
 
 /// Longest time a setting may name, in seconds.
 const YEAR: u64 = 31_536_000;
@@ -26,6 +29,9 @@ impl Config {
             return Err(invalid(setting, "must be greater than 0"));
         }
         self.gc.validate()?;
+        if !self.server.public_url.is_empty() {
+            check_public_url(&self.server.public_url).map_err(|problem| invalid("server.public_url", problem))?;
+        }
         let bounded = [
             ("server.shutdown_seconds", self.server.shutdown_seconds, YEAR),
             ("server.request_timeout_seconds", self.server.request_timeout_seconds, YEAR),

@@ -12,6 +12,7 @@ mod events;
 mod failures;
 mod faults;
 mod files;
+mod gpt;
 mod housekeeping;
 mod limits;
 mod process;

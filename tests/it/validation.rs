@@ -13,7 +13,7 @@ async fn app() -> TestApp {
 async fn every_bad_task_is_refused_with_the_field_and_nothing_is_created() {
     let app = app().await;
     let good = json!({"title": "t", "description": "d"});
-    let cases: [(&str, Value); 19] = [
+    let cases: [(&str, Value); 20] = [
         ("description", json!("")),
         ("description", json!("   \n ")),
         ("description", json!("x".repeat(200_000))),
@@ -30,6 +30,7 @@ async fn every_bad_task_is_refused_with_the_field_and_nothing_is_created() {
         ("budget_usd", json!(0)),
         ("output_schema", json!({"type": "wat"})),
         ("output_schema", json!({"type": "array"})),
+        ("output_schema", json!("words")),
         ("wait_seconds", json!(41)),
         ("idempotency_key", json!("")),
         ("unheard_of", json!(1)),

@@ -83,7 +83,9 @@ fn reduce_operation(operation: &Value, full: &Value, schemas: &mut Map<String, V
         reduced.insert("parameters".into(), parameters.into());
     }
     if let Some(body) = operation.get("requestBody") {
-        reduced.insert("requestBody".into(), json!({ "required": true, "content": json_content(&body["content"], full) }));
+        let mut content = json_content(&body["content"], full);
+        open_objects_as_text(&mut content["application/json"]["schema"]);
+        reduced.insert("requestBody".into(), json!({ "required": true, "content": content }));
     }
     let responses = operation["responses"].as_object().into_iter().flatten();
     let responses: Map<String, Value> = responses
@@ -118,6 +120,18 @@ fn answer_content(content: &Value, full: &Value, schemas: &mut Map<String, Value
         schemas.insert(name.to_owned(), schema);
     }
     reduced
+}
+
+/// `ChatGPT` sends only fields that are listed, so an argument with fields of any name is taken as text that holds JSON.
+/// A test lists these arguments; each must be understood as text, too.
+fn open_objects_as_text(schema: &mut Value) {
+    for (_, property) in schema["properties"].as_object_mut().into_iter().flatten() {
+        if property["properties"].as_object().is_some_and(Map::is_empty) {
+            *property = json!({ "type": "string", "description": property["description"] });
+        } else if property["properties"].is_object() {
+            open_objects_as_text(property);
+        }
+    }
 }
 
 /// The schema without references, alternatives, nulls and untyped places.

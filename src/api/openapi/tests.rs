@@ -1,5 +1,7 @@
 //! What both documents promise, asserted without a server.
 
+mod instructions;
+
 use super::{actions::openapi_actions, openapi};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -224,4 +226,22 @@ fn events_are_one_plain_object_in_the_actions_document() {
     for name in ["seq", "at", "kind"] {
         assert!(event["required"].as_array().expect("required").iter().any(|word| word == name), "{name}: {}", event["required"]);
     }
+}
+
+#[test]
+fn arguments_of_any_shape_are_text_in_the_actions_document() {
+    let full = full();
+    let mut open = BTreeSet::new();
+    for (name, operation) in operations(&full) {
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        for (field, property) in resolved(&full, schema)["properties"].as_object().into_iter().flatten() {
+            if property["type"] == "object" && property.get("properties").is_none() {
+                open.insert(format!("{name} {field}"));
+            }
+        }
+    }
+    // Whoever adds one makes its field understand text as well, as `object_or_text` does.
+    assert_eq!(open.into_iter().collect::<Vec<_>>(), ["post /tasks output_schema"]);
+    let field = "/paths/~1tasks/post/requestBody/content/application~1json/schema/properties/output_schema/type";
+    assert_eq!(actions().pointer(field), Some(&"string".into()));
 }

@@ -1,6 +1,6 @@
 //! What callers send about tasks, and the checks it must pass.
 
-use super::schema::check_output_schema;
+use super::schema::{check_output_schema, object_or_text};
 use crate::{
     app::{
         AppSettings,
@@ -76,8 +76,9 @@ pub struct CreateTask {
     /// What to do when the agent's process is lost, as in a reboot. Left out: resume.
     #[schema(nullable = false)]
     pub on_lost: Option<OnLost>,
-    /// JSON Schema (root type `object`, at most 20 kB) of a structured answer.
+    /// JSON Schema (root type `object`, at most 20 kB) of a structured answer, as an object or as text that holds it.
     #[schema(value_type = Option<Object>, nullable = false)]
+    #[serde(default, deserialize_with = "object_or_text")]
     pub output_schema: Option<Value>,
     /// Files for the agent, at most 10. `ChatGPT` puts the files of the conversation here.
     #[serde(default, rename = "openaiFileIdRefs", deserialize_with = "file_refs")]

@@ -2,16 +2,29 @@
 
 use crate::model::limits::OUTPUT_SCHEMA_BYTES;
 use jsonschema::PatternOptions;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// Compiled size a single `pattern` may have.
 const PATTERN_BYTES: usize = 1 << 20;
+
+/// Takes a schema as it is, or as a text that holds it: `ChatGPT` can send only objects whose fields are known beforehand.
+pub(super) fn object_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    let given = Option::<Value>::deserialize(deserializer)?;
+    Ok(given.map(|given| match &given {
+        Value::String(text) => serde_json::from_str(text).unwrap_or(given),
+        _ => given,
+    }))
+}
 
 /// Says in words what keeps `schema` from being used.
 pub(super) async fn check_output_schema(schema: &Value) -> Result<(), String> {
     let bytes = serde_json::to_vec(schema).map_or(usize::MAX, |text| text.len());
     if bytes > OUTPUT_SCHEMA_BYTES {
         return Err(format!("has {bytes} bytes of JSON; at most {OUTPUT_SCHEMA_BYTES} are allowed"));
+    }
+    if schema.is_string() {
+        return Err("is a text that holds no JSON; give a JSON Schema, as an object or as text".into());
     }
     if schema.get("type").and_then(Value::as_str) != Some("object") {
         return Err("must be a JSON Schema object whose root says \"type\": \"object\"".into());
@@ -53,6 +66,18 @@ mod tests {
     async fn usable_schemas_pass() {
         let schema = json!({"type": "object", "properties": {"steps": {"type": "array", "items": {"$ref": "#/$defs/step"}}}, "required": ["steps"], "$defs": {"step": {"type": "string"}}});
         assert_eq!(check_output_schema(&schema).await, Ok(()));
+    }
+
+    #[test]
+    fn a_schema_may_come_as_text() {
+        let schema = json!({"type": "object", "properties": {}});
+        let given = |given: Value| {
+            let request = json!({"description": "x", "output_schema": given});
+            serde_json::from_value::<crate::app::tasks::CreateTask>(request).expect("a request").output_schema
+        };
+        assert_eq!(given(schema.to_string().into()), Some(schema.clone()));
+        assert_eq!(given(schema.clone()), Some(schema));
+        assert_eq!((given(json!("words")), given(Value::Null)), (Some(json!("words")), None));
     }
 
     #[tokio::test]

@@ -1,0 +1,172 @@
+//! `mas gpt`: checks documents against the rules of `ChatGPT`'s importer, and prints what to paste into the GPT builder.
+
+mod source;
+
+use super::{
+    Common,
+    openapi::DOCUMENTATION_URL,
+    output::{complain, print},
+};
+use crate::{
+    api,
+    config::{Config, DataDir},
+    gpt::{Document, Finding, RULES, Setup, Severity, lint},
+    model::public_url::check_public_url,
+};
+use anyhow::{Context, anyhow};
+use serde_json::json;
+use std::{io::ErrorKind, process::ExitCode};
+
+/// Exit code of `mas gpt lint` for what is no `OpenAPI` document.
+const UNREADABLE: u8 = 2;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum GptCommand {
+    /// Check an `OpenAPI` document against all rules of ChatGPT's importer
+    ///
+    /// Exits with 0 when there are no errors (warnings may be there), with 1 when there are, with 2 when the document cannot be
+    /// read.
+    Lint {
+        #[command(flatten)]
+        common: Common,
+        /// JSON or YAML: a file, `-` for standard input, or an http(s) URL (default: the actions document of this gateway)
+        #[arg(value_name = "FILE|URL")]
+        source: Option<String>,
+        /// For people, or for programs
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Print everything to paste into the GPT builder
+    Setup {
+        #[command(flatten)]
+        common: Common,
+        /// Where ChatGPT reaches this gateway (default: `server.public_url`, else that of the open tunnel)
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// For people, or for programs
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    Text,
+    Json,
+}
+
+pub(super) fn run(command: GptCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        GptCommand::Lint { common, source, format } => {
+            let (name, document) = match source {
+                None => {
+                    let url = public_url(None, &Config::load(&common.flags())?)?.unwrap_or_else(|| DOCUMENTATION_URL.into());
+                    ("the actions document of this gateway".into(), Ok(Document::from(api::openapi_actions(&url))))
+                }
+                Some(source) => {
+                    let document = source::read(&source);
+                    (if source == "-" { "standard input".into() } else { source }, document)
+                }
+            };
+            let document = match document {
+                Ok(document) => document,
+                Err(problem) => {
+                    complain(&format!("error: {name}: {problem:#}"));
+                    return Ok(ExitCode::from(UNREADABLE));
+                }
+            };
+            let findings = lint(&document);
+            let errors = findings.iter().filter(|finding| finding.is_error()).count();
+            report(&name, &findings, errors, format)?;
+            Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        GptCommand::Setup { common, url, format } => set_up(url, &Config::load(&common.flags())?, format),
+    }
+}
+
+fn report(name: &str, findings: &[Finding], errors: usize, format: Format) -> anyhow::Result<()> {
+    let warnings = findings.len() - errors;
+    if format == Format::Json {
+        let report = json!({ "document": name, "findings": findings, "errors": errors, "warnings": warnings });
+        print(&serde_json::to_string_pretty(&report)?);
+        return Ok(());
+    }
+    for Finding { rule, pointer, operation_id, found } in findings {
+        let severity = if rule.severity == Severity::Error { "error" } else { "warning" };
+        let operation = operation_id.as_ref().map_or(String::new(), |id| format!(" in {id}"));
+        let place = if pointer.is_empty() { "(root)" } else { pointer };
+        print(&format!("{severity}  {}{operation}: {}", rule.id, rule.title));
+        print(&format!("  at     {place}\n  found  {found}\n  why    {}\n  fix    {}\n", rule.reason, rule.fix));
+    }
+    let counted = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    print(&if findings.is_empty() {
+        format!("{name}: nothing found by {} rules", RULES.len())
+    } else {
+        format!("{name}: {}, {}", counted(errors, "error"), counted(warnings, "warning"))
+    });
+    Ok(())
+}
+
+/// Where `ChatGPT` reaches the gateway: as named, as configured, or as the open tunnel says.
+fn public_url(named: Option<String>, config: &Config) -> anyhow::Result<Option<String>> {
+    let file = DataDir(config.server.data_dir.clone()).public_url();
+    let (origin, url) = if let Some(url) = named {
+        ("--url".to_owned(), url)
+    } else if !config.server.public_url.is_empty() {
+        ("server.public_url".to_owned(), config.server.public_url.clone())
+    } else {
+        match std::fs::read_to_string(&file) {
+            Ok(url) => (file.display().to_string(), url.trim().to_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| file.display().to_string()),
+        }
+    };
+    check_public_url(&url).map_err(|problem| anyhow!("{origin}: {problem}"))?;
+    Ok(Some(url.trim_end_matches('/').to_owned()))
+}
+
+fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Result<ExitCode> {
+    let url = public_url(named, config)?;
+    let actions = api::openapi_actions(url.as_deref().unwrap_or(DOCUMENTATION_URL));
+    let findings = lint(&Document::from(actions.clone()));
+    let setup = Setup::new(&actions, url);
+    match format {
+        Format::Json => print(&serde_json::to_string_pretty(&setup)?),
+        Format::Text => print(&setup.to_string()),
+    }
+    for finding in &findings {
+        complain(&format!("{}: {} ({}). {}", finding.rule.id, finding.rule.title, finding.found, finding.rule.fix));
+    }
+    if setup.public_url.is_none() {
+        complain(&format!(
+            "No public URL is known, and ChatGPT needs one that is https. Open a tunnel to {}, or put a TLS proxy in front of it, then \
+             name the address: `mas gpt setup --url https://…` this once, or `public_url` in [server] of mas.toml for good. An open \
+             tunnel of the gateway writes it to {} by itself.",
+            config.server.bind,
+            DataDir(config.server.data_dir.clone()).public_url().display()
+        ));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_actions_document_has_no_finding() {
+        for url in [DOCUMENTATION_URL, "https://agents.my-company.dev", "https://a1b2.loca.lt/"] {
+            let document = Document::from(api::openapi_actions(url));
+            let findings = lint(&document);
+            assert!(findings.is_empty(), "{}", serde_json::to_string_pretty(&findings).expect("JSON"));
+            assert!(document.bytes < 1_000_000 && !document.value["paths"].as_object().expect("paths").is_empty());
+        }
+    }
+
+    #[test]
+    fn a_gateway_without_a_public_address_is_told_so() {
+        let findings = lint(&Document::from(api::openapi_actions("http://127.0.0.1:3456")));
+        assert_eq!(findings.iter().map(|finding| finding.rule.id).collect::<Vec<_>>(), ["server-local"]);
+    }
+}

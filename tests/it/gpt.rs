@@ -1,0 +1,194 @@
+//! `mas gpt`: documents from files, standard input and URLs; exit codes; what to paste into the builder.
+
+use crate::support::TestApp;
+use serde_json::{Value, json};
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+const GOOD: &str = include_str!("../../src/gpt/tests/good.yaml");
+
+/// `mas gpt` without any setting of this machine.
+fn mas(dir: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mas"));
+    command.arg("gpt").args(arguments).env_clear().env("HOME", dir.path()).current_dir(dir.path());
+    command
+}
+
+fn dir() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+fn run(dir: &TempDir, arguments: &[&str]) -> (i32, String, String) {
+    outcome(&mas(dir, arguments).output().expect("ran"))
+}
+
+fn outcome(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().expect("an exit code"), text(&output.stdout), text(&output.stderr))
+}
+
+fn write(dir: &TempDir, name: &str, text: &str) -> String {
+    std::fs::write(dir.path().join(name), text).expect("written");
+    name.to_owned()
+}
+
+#[test]
+fn the_committed_document_and_our_own_are_clean() {
+    let dir = dir();
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/actions.json");
+    let (code, report, words) = run(&dir, &["lint", committed]);
+    assert!(code == 0 && report.contains("nothing found") && words.is_empty(), "{report}{words}");
+    let (code, report, _) = run(&dir, &["lint"]);
+    assert!(code == 0 && report.starts_with("the actions document of this gateway: nothing found"), "{report}");
+    assert!(!dir.path().join(".local").exists(), "a check leaves nothing behind");
+}
+
+#[test]
+fn errors_and_warnings_are_explained_and_decide_the_exit_code() {
+    let dir = dir();
+    let file =
+        write(&dir, "warned.yaml", &GOOD.replace("schema: {type: string, enum", "schema: {type: [string, \"null\"], enum"));
+    let (code, report, _) = run(&dir, &["lint", &file]);
+    assert!(code == 0 && report.ends_with("warned.yaml: 0 errors, 1 warning\n"), "{report}");
+    let file = write(
+        &dir,
+        "broken.yaml",
+        &GOOD.replace("openapi: 3.1.0", "openapi: 3.0.3").replace("orders\n      summary", "bad id\n      summary"),
+    );
+    let (code, report, _) = run(&dir, &["lint", &file]);
+    assert_eq!(code, 1, "{report}");
+    for part in [
+        "error  openapi-version: Not OpenAPI 3.1.0 or 3.1.1\n  at     /openapi\n  found  \"3.0.3\"\n  why    The importer answers \"('openapi',)",
+        "error  operation-id-invalid in list_bad id: ",
+        "\n  fix    ",
+        "\nbroken.yaml: 2 errors, 0 warnings\n",
+    ] {
+        assert!(report.contains(part), "{part}\nis not in\n{report}");
+    }
+    let (code, report, _) = run(&dir, &["lint", &file, "--format", "json"]);
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!((code, &report["errors"], &report["warnings"]), (1, &json!(2), &json!(0)));
+    assert_eq!(report["document"], "broken.yaml");
+    let finding = &report["findings"][1];
+    assert_eq!((&finding["rule"], &finding["severity"]), (&json!("operation-id-invalid"), &json!("error")));
+    assert_eq!(
+        (&finding["pointer"], &finding["operation_id"]),
+        (&json!("/paths/~1orders/get/operationId"), &json!("list_bad id"))
+    );
+    assert!(["found", "reason", "fix"].iter().all(|key| finding[key].is_string()), "{finding}");
+}
+
+#[test]
+fn standard_input_is_read() {
+    let dir = dir();
+    let mut child = mas(&dir, &["lint", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("started");
+    child.stdin.take().expect("piped").write_all(GOOD.as_bytes()).expect("written");
+    let (code, report, _) = outcome(&child.wait_with_output().expect("ended"));
+    assert!(code == 0 && report.starts_with("standard input: nothing found"), "{report}");
+}
+
+#[test]
+fn what_cannot_be_read_ends_with_2_and_says_what_to_give() {
+    let dir = dir();
+    let swagger = write(&dir, "swagger.json", "{\"swagger\": \"2.0\"}");
+    let page = write(&dir, "page.html", "<!DOCTYPE html>");
+    for (source, word) in [
+        ("no-such-file.json", "No such file"),
+        (".", "directory"),
+        (swagger.as_str(), "Swagger 2.0"),
+        (page.as_str(), "web page"),
+        ("ftp://example.com/openapi.json", "`ftp` is not known"),
+    ] {
+        let (code, report, words) = run(&dir, &["lint", source]);
+        assert_eq!((code, report.as_str()), (2, ""), "{source}: {words}");
+        assert!(words.starts_with(&format!("error: {source}: ")) && words.contains(word) && words.contains("give"), "{words}");
+    }
+}
+
+/// Answers one request after another with these, each a status and a body.
+async fn serve(answers: Vec<(&'static str, Vec<u8>)>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        for (status, body) in answers {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            let _ = stream.read(&mut [0; 4096]).await;
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(head.as_bytes()).await;
+            // The other side may hang up before the end.
+            let _ = stream.write_all(&body).await;
+        }
+    });
+    format!("http://{address}/openapi.json")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn urls_are_fetched_within_bounds() {
+    let dir = dir();
+    let answers = vec![("200 OK", GOOD.into()), ("404 Not Found", b"{}".to_vec()), ("200 OK", vec![b' '; 9 << 20])];
+    let url = serve(answers).await;
+    let (code, report, words) = run(&dir, &["lint", &url]);
+    assert!(code == 0 && report.contains("nothing found"), "{report}{words}");
+    let (code, _, words) = run(&dir, &["lint", &url]);
+    assert!(code == 2 && words.contains("404"), "{words}");
+    let (code, _, words) = run(&dir, &["lint", &url]);
+    assert!(code == 2 && words.contains("larger than"), "{words}");
+    let (code, _, words) = run(&dir, &["lint", "http://127.0.0.1:1/openapi.json"]);
+    assert!(code == 2 && words.contains("cannot be fetched"), "{words}");
+}
+
+#[test]
+fn setup_prints_the_sheet_for_the_public_url_in_use() {
+    let dir = dir();
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).expect("made");
+    let setup = |arguments: &[&str], setting: Option<&str>| {
+        let mut command = mas(&dir, &["setup"]);
+        command.args(arguments).arg("--data-dir").arg(&data);
+        if let Some(url) = setting {
+            command.env("MAS_SERVER__PUBLIC_URL", url);
+        }
+        outcome(&command.output().expect("ran"))
+    };
+    let schema = |sheet: &str| {
+        let sheet: Value = serde_json::from_str(sheet).expect("JSON");
+        sheet["schema_url"].as_str().map(str::to_owned)
+    };
+    let (code, sheet, words) = setup(&[], None);
+    assert!(code == 1 && sheet.contains("Custom header name: X-MAS-Key"), "{sheet}");
+    assert!(words.contains("No public URL is known") && words.contains("--url") && words.contains("public_url"), "{words}");
+    assert_eq!(schema(&setup(&["--format", "json"], None).1), None);
+
+    let instructions = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("gpt-instructions.md")).expect("there");
+    std::fs::write(data.join("public-url"), "https://tunnel.example.com\n").expect("written");
+    let (code, sheet, words) = setup(&[], None);
+    assert!(code == 0 && words.is_empty() && sheet.contains(instructions.trim_end()), "{sheet}{words}");
+    assert!(sheet.contains("\nhttps://tunnel.example.com/openapi-actions.json\n") && sheet.contains("/privacy\n"), "{sheet}");
+    // The setting goes before the tunnel, the flag before both.
+    let (_, sheet, _) = setup(&["--format", "json"], Some("https://set.example.com"));
+    assert_eq!(schema(&sheet).as_deref(), Some("https://set.example.com/openapi-actions.json"));
+    let (_, sheet, _) = setup(&["--format", "json", "--url", "https://flag.example.com/"], Some("https://set.example.com"));
+    assert_eq!(schema(&sheet).as_deref(), Some("https://flag.example.com/openapi-actions.json"));
+    let (code, _, words) = setup(&["--url", "http://flag.example.com"], None);
+    assert!(code == 1 && words.contains("--url") && words.contains("not https"), "{words}");
+    let (code, _, words) = setup(&[], Some("mas.example.com"));
+    assert!(code == 1 && words.contains("server.public_url"), "{words}");
+    let (code, _, words) = setup(&["--url", "https://localhost"], None);
+    assert!(code == 0 && words.contains("server-local"), "{words}");
+}
+
+#[tokio::test]
+async fn the_served_document_names_the_public_url_that_is_set() {
+    let settings = [("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude"), ("MAS_SERVER__PUBLIC_URL", "https://mas.example.com/")];
+    let app = TestApp::with(&settings).await;
+    let document = app.get("/openapi-actions.json").await.expect(200);
+    assert_eq!(document["servers"], json!([{"url": "https://mas.example.com"}]));
+}
