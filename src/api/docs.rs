@@ -41,7 +41,7 @@ pub(super) fn routes() -> Router<ApiState> {
 
 /// The `ChatGPT` document, with the address this gateway is reached at.
 async fn actions(State(state): State<ApiState>, headers: HeaderMap) -> impl IntoResponse {
-    let url = state.settings.public_url.clone().unwrap_or_else(|| origin(&headers));
+    let url = state.settings.public_url.clone().or_else(|| state.app.tunnel_url()).unwrap_or_else(|| origin(&headers));
     Json::<Value>(openapi_actions(&url))
 }
 

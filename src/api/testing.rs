@@ -46,6 +46,7 @@ impl Answer {
 pub(super) fn settings() -> ApiSettings {
     ApiSettings {
         public_url: None,
+        behind_tunnel: false,
         body_limit_bytes: 100_000,
         request_timeout: Duration::from_secs(44),
         requests_per_minute: 1_000,
