@@ -24,6 +24,7 @@ use chrono::{DateTime, Timelike, Utc};
 use error::AppError;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// What the operations need to know from the configuration.
 #[derive(Debug, Clone)]
@@ -54,12 +55,23 @@ pub struct App {
     settings: Arc<AppSettings>,
     stop: CancellationToken,
     started: Instant,
+    instance: Uuid,
 }
 
 impl App {
     /// Puts the operations together. `stop` ends waits and streams at shutdown.
     pub fn new(store: Store, bus: Bus, settings: AppSettings, stop: CancellationToken) -> Self {
-        Self { store, bus, settings: Arc::new(settings), stop, started: Instant::now() }
+        Self { store, bus, settings: Arc::new(settings), stop, started: Instant::now(), instance: Uuid::new_v4() }
+    }
+
+    /// A random value of this run, by which the gateway recognises its own answers from outside.
+    pub fn instance(&self) -> Uuid {
+        self.instance
+    }
+
+    /// Where the tunnel makes the gateway reachable.
+    pub fn tunnel_url(&self) -> Option<String> {
+        self.bus.tunnel_status()?.url
     }
 }
 

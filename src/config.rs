@@ -3,10 +3,12 @@
 
 mod data_dir;
 mod gc;
+mod tunnel;
 mod validate;
 
-pub use data_dir::DataDir;
+pub use data_dir::{DataDir, write_private};
 pub use gc::Gc;
+pub use tunnel::Tunnel;
 
 use crate::model::{
     pattern::any_matches,
@@ -65,6 +67,8 @@ pub struct Config {
     pub claude_code: ClaudeCode,
     /// The built-in scripted model.
     pub rehearsal: Rehearsal,
+    /// The way in from outside.
+    pub tunnel: Tunnel,
     /// Directories agents may work in, by name.
     #[serde(default)]
     pub projects: BTreeMap<String, ProjectSettings>,
@@ -74,6 +78,9 @@ pub struct Config {
     /// Environment agents inherit: what `claude_code.env_allow` lets through.
     #[serde(skip)]
     pub agent_env: BTreeMap<String, String>,
+    /// Environment the tunnel client inherits: what `tunnel.env_allow` lets through.
+    #[serde(skip)]
+    pub tunnel_env: BTreeMap<String, String>,
 }
 
 /// `[server]`
@@ -233,6 +240,7 @@ pub struct Flags {
     pub data_dir: Option<PathBuf>,
     pub log_format: Option<LogFormat>,
     pub rehearsal: bool,
+    pub tunnel: Option<String>,
 }
 
 impl Config {
@@ -284,6 +292,9 @@ impl Config {
         if flags.rehearsal {
             sources = sources.set_override("rehearsal.enabled", true)?;
         }
+        if let Some(client) = &flags.tunnel {
+            sources = sources.set_override("tunnel.client", client.as_str())?;
+        }
         let mut loaded: Self = sources.build()?.try_deserialize()?;
         loaded.bootstrap_key = environment.get("MAS_BOOTSTRAP_KEY").filter(|key| !key.is_empty()).cloned();
         loaded.complete(environment)?;
@@ -305,11 +316,12 @@ impl Config {
         if self.claude_code.config_dir.as_os_str().is_empty() {
             self.claude_code.config_dir = self.server.data_dir.join("claude");
         }
-        self.agent_env = environment
-            .iter()
-            .filter(|(name, _)| any_matches(&self.claude_code.env_allow, name))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
+        let allowed = |patterns: &[String]| {
+            let variables = environment.iter().filter(|(name, _)| any_matches(patterns, name));
+            variables.map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        self.agent_env = allowed(&self.claude_code.env_allow);
+        self.tunnel_env = allowed(&self.tunnel.env_allow);
         Ok(())
     }
 
@@ -346,7 +358,7 @@ impl Config {
     }
 }
 
-const LIST_SETTINGS: [&str; 2] = ["claude_code.models", "claude_code.env_allow"];
+const LIST_SETTINGS: [&str; 3] = ["claude_code.models", "claude_code.env_allow", "tunnel.env_allow"];
 
 fn is_list(variable: &str) -> bool {
     LIST_SETTINGS.iter().any(|key| variable == format!("mas_{}", key.replace('.', "__")))

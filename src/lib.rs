@@ -15,6 +15,7 @@
 //! | [`app`] | the operations, the only way in for every front door |
 //! | [`api`] | REST: routes, authentication, limits, problems, streams, `OpenAPI` |
 //! | [`rehearsal`] | the scripted loopback model |
+//! | [`tunnel`] | the way in from outside: a tunnel client, its public URL, the look at ourselves through it |
 //! | [`cli`] | the command line and the composition root |
 //!
 //! * A task: `api::tasks` → `app::tasks` → `store::tasks` → bus → `runner::provision` → `runner::actor`.
@@ -37,3 +38,4 @@ pub mod runner;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod tunnel;

@@ -25,6 +25,7 @@ impl Config {
             return Err(invalid(setting, "must be greater than 0"));
         }
         self.gc.validate()?;
+        self.tunnel.validate()?;
         let bounded = [
             ("server.shutdown_seconds", self.server.shutdown_seconds, YEAR),
             ("server.request_timeout_seconds", self.server.request_timeout_seconds, YEAR),

@@ -22,6 +22,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("api", &["model", "app"]),
         ("runner", &["model", "config", "adapter", "process", "store", "bus"]),
         ("housekeeping", &["model", "config", "process", "store"]),
+        ("tunnel", &["model", "config", "process", "bus"]),
         // The composition root.
         (
             "cli",
@@ -39,6 +40,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "api",
                 "runner",
                 "housekeeping",
+                "tunnel",
             ],
         ),
         ("lib", &[]),
