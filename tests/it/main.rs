@@ -18,4 +18,5 @@ mod recovery;
 mod store;
 mod support;
 mod tasks;
+mod tunnel;
 mod validation;
