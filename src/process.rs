@@ -23,7 +23,7 @@
 //!   processes, patience with a full disk. The server can move the deadline by a line of input; `spec.json` keeps the first
 //!   one. Memory is the kernel's to limit where the cgroup has that controller; else the shim looks twice a second.
 //! * A helper that must not outlive the server, such as a tunnel, is tied to it ([`Launcher::launch_tied`]): the shim's stdin is
-//!   a pipe that the kernel closes when the server ends, and the shim then stops the helper. ([`Lifeline`])
+//!   a pipe that the kernel closes when the server ends, and the shim then stops the helper. See [`Lifeline`].
 //! * The server learns of news through one inotify instance ([`Watcher`]) and reads complete lines by offset ([`Tail`]);
 //!   the offset is its only state, so it can stop and go on anywhere.
 //!

@@ -10,9 +10,9 @@
 //!   `/health`) asks the bus each time.
 //! * The gateway fetches its own `/health` by the public URL. Only an answer with the random `instance` of this run counts, because
 //!   a name that was lost may belong to another gateway by now.
-//! * A client that exits, names no URL, or through which we do not reach ourselves [`PATIENCE`] times in a row is started again after
-//!   a pause that doubles up to [`LONGEST_PAUSE`] and is a random part longer. A tunnel service frees the name of a client a
-//!   moment after its end, so a name that is not granted is asked for again [`ASK_AGAIN`] times before the other one is taken.
+//! * A client that exits, names no URL, or through which we do not reach ourselves three times in a row, is started again after
+//!   a pause that doubles up to two minutes and is a random part longer. A tunnel service frees the name of a client a
+//!   moment after its end, so a name that is not granted is asked for twice more before the other one is taken.
 
 mod account;
 mod check;

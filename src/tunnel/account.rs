@@ -6,7 +6,7 @@ use crate::{
     config::{DataDir, write_private},
     model::tunnel::{TunnelState, TunnelStatus},
 };
-use chrono::Utc;
+use chrono::{DateTime, SubsecRound, Utc};
 use reqwest::Url;
 
 const ROTATE: &str = "make a new key for the GPT (`mas key create`) and end the old one (`mas key revoke`), because requests \
@@ -33,7 +33,7 @@ impl Account {
         let before = std::fs::read_to_string(data.tunnel_last_url()).ok().map(|url| url.trim().to_owned());
         let status = TunnelStatus {
             state: TunnelState::Starting,
-            since: Utc::now(),
+            since: now(),
             url: None,
             changed_at: None,
             checked_at: None,
@@ -69,7 +69,7 @@ impl Account {
         let before = self.status.url.take().or(self.before.take());
         let same = before.as_ref() == Some(&url);
         if self.status.changed_at.is_none() || !same {
-            self.status.changed_at = Some(Utc::now());
+            self.status.changed_at = Some(now());
         }
         if lost && !(same && self.lost) {
             tracing::warn!(url, "the tunnel service did not grant the subdomain that was asked for; {ROTATE}");
@@ -96,7 +96,7 @@ impl Account {
 
     /// The gateway tried to reach itself.
     pub(super) fn checked(&mut self, verdict: &Verdict) {
-        self.status.checked_at = Some(Utc::now());
+        self.status.checked_at = Some(now());
         match verdict {
             Verdict::Ours => {
                 let url = self.status.url.as_deref().unwrap_or_default();
@@ -128,7 +128,7 @@ impl Account {
     fn enter(&mut self, state: TunnelState, failure: Option<String>, next_step: Option<String>) {
         let before = self.status.state;
         if state != before {
-            self.status.since = Utc::now();
+            self.status.since = now();
             let (url, failure) = (self.status.url.as_deref(), failure.as_deref());
             match state {
                 TunnelState::Up => tracing::info!(url, "the gateway is reached through the tunnel"),
@@ -140,4 +140,9 @@ impl Account {
         self.status = TunnelStatus { state, failure, next_step, ..self.status.clone() };
         self.bus.set_tunnel_status(self.status.clone());
     }
+}
+
+/// The time, cut to what the API shows elsewhere.
+fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(6)
 }

@@ -27,9 +27,12 @@ rm -f exit
 exit 7
 "#;
 
+/// For tests in which looks fail.
+const OFTEN: (&str, &str) = ("MAS_TUNNEL__CHECK_INTERVAL_SECONDS", "1");
+
 /// A server that has not been started, and the directory of its tunnel client.
 async fn prepared(script: &str, settings: &[(&str, &str)]) -> (TestApp, PathBuf) {
-    let mut all = vec![("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude"), ("MAS_TUNNEL__CHECK_INTERVAL_SECONDS", "1")];
+    let mut all = vec![("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude"), ("MAS_TUNNEL__CHECK_INTERVAL_SECONDS", "3")];
     all.extend(settings);
     let mut app = TestApp::prepared(&all).await;
     let place = app.dir.path().join("client");
@@ -168,7 +171,7 @@ async fn a_client_without_a_url_is_killed_and_tried_again() {
 
 #[tokio::test]
 async fn somebody_elses_answer_is_not_taken_for_ours() {
-    let (app, service, _place) = up(&[]).await;
+    let (app, service, _place) = up(&[OFTEN]).await;
     service.set(Mode::Answer("application/json", 200, r#"{"status":"ok","version":"0.1.0","instance":"another"}"#));
     let foreign = tunnel_until(&app, |tunnel| tunnel["state"] == "foreign").await;
     assert!(says(&foreign, "next_step", "mas key revoke") && says(&foreign, "failure", "another gateway"), "{foreign}");
@@ -178,7 +181,7 @@ async fn somebody_elses_answer_is_not_taken_for_ours() {
 
 #[tokio::test]
 async fn a_tunnel_that_hangs_or_answers_for_itself_is_told_and_restarted() {
-    let (app, service, place) = up(&[]).await;
+    let (app, service, place) = up(&[OFTEN]).await;
     for (mode, words) in [
         (Mode::Answer("text/html", 503, "<html>Tunnel Unavailable"), "503"),
         (Mode::Answer("text/html", 401, "<html>Tunnel Password"), "HTML page (status 401)"),
