@@ -86,7 +86,8 @@ impl Incarnation<'_> {
     async fn launch(&self, dir: &ProcessDir) -> Result<Lifeline, String> {
         let spec = Spec {
             argv: self.client.argv.clone(),
-            cwd: self.settings.data.path().to_owned(),
+            // The server's own: a command means the same as where the server was started.
+            cwd: std::path::absolute(".").map_err(|error| format!("the working directory is not known: {error}"))?,
             deadline: None,
             max_output_bytes: MOST_OUTPUT,
             max_memory_bytes: None,

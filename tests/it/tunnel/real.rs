@@ -116,6 +116,12 @@ async fn cli_a_whole_task_goes_through_a_real_tunnel_which_comes_back_by_itself(
     assert_eq!(task["result"], "once more", "{task}");
     assert_eq!(tunnel(&app).await["state"], "up");
 
+    // A restart keeps the name, although the service holds it for a moment after the old client's end.
+    app.stop();
+    app.launch();
+    let restarted = tunnel_until(&app, |tunnel| tunnel["state"] == "up").await;
+    assert_eq!((&restarted["url"], &restarted["next_step"]), (&json!(url), &Value::Null), "{restarted}");
+
     assert!(app.stop().success());
     assert_eq!(living(&app), Vec::<u32>::new(), "{:?}", directories(&app));
     drop(server);
