@@ -8,7 +8,7 @@ CARGO ?= cargo
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .PHONY: help demo run build check test faults crowd test-fast test-sqlite test-postgres bench openapi \
-	fmt fmt-check lint doc machete openapi-check agents clean
+	fmt fmt-check lint doc machete openapi-check agents tunnel-tools clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -32,11 +32,11 @@ check: fmt-check machete lint doc openapi-check test ## Everything CI runs, chea
 
 test: test-sqlite test-postgres ## The whole suite on SQLite, then the integration suite on PostgreSQL
 
-test-sqlite: agents
+test-sqlite: agents tunnel-tools
 	@tools/test-deps.sh git nextest
 	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked
 
-test-postgres: agents
+test-postgres: agents tunnel-tools
 	@tools/test-deps.sh git nextest postgres
 	tools/with-postgres.sh $(CARGO) nextest run --locked --test it
 
@@ -81,6 +81,9 @@ openapi-check:
 agents: ## Install the pinned agent CLIs below agents/
 	@agents/install.sh
 
+tunnel-tools:
+	@tests/tools/tunnel/install.sh
+
 clean: ## Remove build products and installed agent CLIs
 	$(CARGO) clean
-	rm -rf agents/node_modules agents/claude
+	rm -rf agents/node_modules agents/claude tests/tools/tunnel/node_modules

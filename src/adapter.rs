@@ -11,10 +11,7 @@ use crate::model::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 use uuid::Uuid;
 
 /// What is needed to start a CLI.
@@ -168,13 +165,4 @@ pub struct TurnEnd {
     pub tokens: Option<u64>,
     /// Wall time of the turn in milliseconds.
     pub duration_ms: Option<u64>,
-}
-
-/// Where the CLI's executable would be: `command` itself when it has a slash, else the candidates on `path`
-/// (the value of `PATH`), in order.
-pub fn candidates(command: &str, path: &str) -> Vec<PathBuf> {
-    if command.contains('/') {
-        return vec![PathBuf::from(command)];
-    }
-    path.split(':').filter(|dir| !dir.is_empty()).map(|dir| Path::new(dir).join(command)).collect()
 }

@@ -3,6 +3,7 @@
 mod agents;
 mod auth;
 mod bounded;
+mod caller;
 mod docs;
 mod events;
 mod extract;

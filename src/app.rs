@@ -29,6 +29,7 @@ use chrono::{DateTime, Timelike, Utc};
 use error::AppError;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// What the operations need to know from the configuration.
 #[derive(Debug, Clone)]
@@ -66,13 +67,24 @@ pub struct App {
     stop: CancellationToken,
     started: Instant,
     link_secret: LinkSecret,
+    instance: Uuid,
 }
 
 impl App {
     /// Puts the operations together. `stop` ends waits and streams at shutdown.
     pub fn new(store: Store, bus: Bus, settings: AppSettings, stop: CancellationToken) -> Self {
         let link_secret = LinkSecret::random();
-        Self { store, bus, settings: Arc::new(settings), stop, started: Instant::now(), link_secret }
+        Self { store, bus, settings: Arc::new(settings), stop, started: Instant::now(), link_secret, instance: Uuid::new_v4() }
+    }
+
+    /// A random value of this run, by which the gateway recognises its own answers from outside.
+    pub fn instance(&self) -> Uuid {
+        self.instance
+    }
+
+    /// Where the tunnel makes the gateway reachable.
+    pub fn tunnel_url(&self) -> Option<String> {
+        self.bus.tunnel_status()?.url
     }
 }
 

@@ -7,6 +7,7 @@ mod local;
 use crate::model::{
     id::{AgentId, TaskId},
     runner::{Pause, ProcessFacts, RunnerStatus},
+    tunnel::TunnelStatus,
 };
 pub use local::{FactsGuard, Local, Subscription};
 use std::sync::Arc;
@@ -81,6 +82,20 @@ impl Bus {
         };
         // Reads procfs.
         tokio::task::spawn_blocking(move || (measure.0)()).await.ok().flatten()
+    }
+
+    /// Replaces the tunnel's account of itself.
+    pub fn set_tunnel_status(&self, status: TunnelStatus) {
+        match self {
+            Self::Local(local) => local.set_tunnel_status(status),
+        }
+    }
+
+    /// The tunnel's latest account of itself. `None`: there is to be no tunnel.
+    pub fn tunnel_status(&self) -> Option<TunnelStatus> {
+        match self {
+            Self::Local(local) => local.tunnel_status(),
+        }
     }
 
     /// The runner's latest account of itself; the default (not running) before the first.

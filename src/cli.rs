@@ -45,6 +45,9 @@ enum Command {
         /// How log lines look
         #[arg(long, value_enum)]
         log_format: Option<LogFormat>,
+        /// Make the gateway reachable from outside: localtunnel, cloudflared, ngrok or a command in quotes
+        #[arg(long, value_name = "CLIENT")]
+        tunnel: Option<String>,
     },
     /// Manage API keys
     Key {
@@ -132,8 +135,8 @@ impl Cli {
         let outcome = match self.command {
             // Before anything else: the shim stays single-threaded and reads no configuration.
             Command::Shim { dir } => return shim::run(&dir),
-            Command::Serve { common, bind, rehearsal, log_format } => {
-                Config::load(&Flags { bind, log_format, rehearsal, ..common.flags() })
+            Command::Serve { common, bind, rehearsal, log_format, tunnel } => {
+                Config::load(&Flags { bind, log_format, rehearsal, tunnel, ..common.flags() })
                     .map_err(Into::into)
                     .and_then(|config| serve::run(&config))
             }

@@ -2,11 +2,15 @@
 //! The only reader of the process environment.
 
 mod data_dir;
+mod files;
 mod gc;
+mod tunnel;
 mod validate;
 
-pub use data_dir::DataDir;
+pub use data_dir::{DataDir, write_private};
+pub use files::Files;
 pub use gc::Gc;
+pub use tunnel::Tunnel;
 
 use crate::model::{
     pattern::any_matches,
@@ -67,6 +71,8 @@ pub struct Config {
     pub claude_code: ClaudeCode,
     /// The built-in scripted model.
     pub rehearsal: Rehearsal,
+    /// The way in from outside.
+    pub tunnel: Tunnel,
     /// Directories agents may work in, by name.
     #[serde(default)]
     pub projects: BTreeMap<String, ProjectSettings>,
@@ -76,6 +82,9 @@ pub struct Config {
     /// Environment agents inherit: what `claude_code.env_allow` lets through.
     #[serde(skip)]
     pub agent_env: BTreeMap<String, String>,
+    /// Environment the tunnel client inherits: what `tunnel.env_allow` lets through.
+    #[serde(skip)]
+    pub tunnel_env: BTreeMap<String, String>,
 }
 
 /// `[server]`
@@ -101,15 +110,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// `[files]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "each setting is described in defaults.toml")]
-pub struct Files {
-    pub hosts: Vec<String>,
-    pub link_seconds: u32,
 }
 
 /// `[store]`
@@ -246,6 +246,7 @@ pub struct Flags {
     pub data_dir: Option<PathBuf>,
     pub log_format: Option<LogFormat>,
     pub rehearsal: bool,
+    pub tunnel: Option<String>,
 }
 
 impl Config {
@@ -297,6 +298,9 @@ impl Config {
         if flags.rehearsal {
             sources = sources.set_override("rehearsal.enabled", true)?;
         }
+        if let Some(client) = &flags.tunnel {
+            sources = sources.set_override("tunnel.client", client.as_str())?;
+        }
         let mut loaded: Self = sources.build()?.try_deserialize()?;
         loaded.bootstrap_key = environment.get("MAS_BOOTSTRAP_KEY").filter(|key| !key.is_empty()).cloned();
         loaded.complete(environment)?;
@@ -318,11 +322,12 @@ impl Config {
         if self.claude_code.config_dir.as_os_str().is_empty() {
             self.claude_code.config_dir = self.server.data_dir.join("claude");
         }
-        self.agent_env = environment
-            .iter()
-            .filter(|(name, _)| any_matches(&self.claude_code.env_allow, name))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
+        let allowed = |patterns: &[String]| {
+            let variables = environment.iter().filter(|(name, _)| any_matches(patterns, name));
+            variables.map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        self.agent_env = allowed(&self.claude_code.env_allow);
+        self.tunnel_env = allowed(&self.tunnel.env_allow);
         Ok(())
     }
 
@@ -359,7 +364,7 @@ impl Config {
     }
 }
 
-const LIST_SETTINGS: [&str; 3] = ["claude_code.models", "claude_code.env_allow", "files.hosts"];
+const LIST_SETTINGS: [&str; 4] = ["claude_code.models", "claude_code.env_allow", "files.hosts", "tunnel.env_allow"];
 
 fn is_list(variable: &str) -> bool {
     LIST_SETTINGS.iter().any(|key| variable == format!("mas_{}", key.replace('.', "__")))

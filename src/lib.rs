@@ -16,6 +16,7 @@
 //! | [`api`] | REST: routes, authentication, limits, problems, streams, `OpenAPI` |
 //! | [`rehearsal`] | the scripted loopback model |
 //! | [`gpt`] | the rules of `ChatGPT`'s importer, a checker for any document, the GPT builder's sheet; pure |
+//! | [`tunnel`] | the way in from outside: a tunnel client, its public URL, the look at ourselves through it |
 //! | [`cli`] | the command line and the composition root |
 //!
 //! * A task: `api::tasks` → `app::tasks` → `store::tasks` → bus → `runner::provision` → `runner::actor`.
@@ -39,3 +40,4 @@ pub mod runner;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod tunnel;

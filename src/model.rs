@@ -14,4 +14,5 @@ pub mod quota;
 pub mod run;
 pub mod runner;
 pub mod task;
+pub mod tunnel;
 mod word;

@@ -22,6 +22,8 @@
 //! * Limits are the shim's work, since the server may be away: deadline, size of the output, memory and number of the
 //!   processes, patience with a full disk. The server can move the deadline by a line of input; `spec.json` keeps the first
 //!   one. Memory is the kernel's to limit where the cgroup has that controller; else the shim looks twice a second.
+//! * A helper that must not outlive the server, such as a tunnel, is tied to it ([`Launcher::launch_tied`]): the shim's stdin is
+//!   a pipe that the kernel closes when the server ends, and the shim then stops the helper. See [`Lifeline`].
 //! * The server learns of news through one inotify instance ([`Watcher`]) and reads complete lines by offset ([`Tail`]);
 //!   the offset is its only state, so it can stop and go on anywhere.
 //!
@@ -41,7 +43,9 @@
 mod background;
 mod command;
 mod dir;
+mod find;
 mod input;
+mod lifeline;
 mod limits;
 pub mod lock;
 mod record;
@@ -58,7 +62,9 @@ mod watch;
 pub use background::start_background;
 pub use command::{CommandError, CommandOutput, run_command};
 pub use dir::{Liveness, ProcessDir};
+pub use find::find_program;
 pub use input::{Input, MAX_LINE_BYTES};
+pub use lifeline::Lifeline;
 pub use record::{ExitReason, ExitRecord, Spec, Started};
 pub use spawn::{LaunchError, Launched, Launcher};
 pub use tail::{Tail, TailBatch};

@@ -1,14 +1,13 @@
 //! The guard before every route that is not public: who calls, and not too often.
 
-use super::{limit::client, problem::Problem, router::ApiState};
+use super::{caller::Caller, problem::Problem, router::ApiState};
 use crate::app::error::AppError;
 use axum::{
-    extract::{ConnectInfo, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, HeaderName},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Header that carries the key.
 pub(super) const KEY_HEADER: HeaderName = HeaderName::from_static("x-mas-key");
@@ -20,7 +19,7 @@ pub(super) async fn guard(State(state): State<ApiState>, mut request: Request, n
         // Only failing requests are counted and refused by address: behind a tunnel everybody has the same one,
         // and strangers must not lock out the holder of a valid key.
         Err(AppError::InvalidKey) => {
-            return match state.failures.check(&client(address(&request))) {
+            return match state.failures.check(&Caller::of(&request, state.settings.behind_tunnel)) {
                 Ok(_) => Problem::from(AppError::InvalidKey).into_response(),
                 Err(wait) => {
                     let problem = Problem::too_many(wait, "too many requests without a valid key from this address");
@@ -53,9 +52,4 @@ fn secret(headers: &HeaderMap) -> &str {
         (Some(value), None) => value.to_str().unwrap_or_default(),
         _ => "",
     }
-}
-
-fn address(request: &Request) -> IpAddr {
-    let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
 }

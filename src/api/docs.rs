@@ -48,7 +48,7 @@ async fn actions(State(state): State<ApiState>, headers: HeaderMap) -> impl Into
 
 /// Where this gateway is reached from outside.
 pub(super) fn public_url(state: &ApiState, headers: &HeaderMap) -> String {
-    state.settings.public_url.clone().unwrap_or_else(|| origin(headers))
+    state.settings.public_url.clone().or_else(|| state.app.tunnel_url()).unwrap_or_else(|| origin(headers))
 }
 
 /// The origin of a request by its `Host`: `https`, because that is what stands in front of a public gateway and what

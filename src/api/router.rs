@@ -3,6 +3,7 @@
 use super::{
     agents, auth,
     bounded::Bounded,
+    caller::Caller,
     docs, events, files, health,
     limit::Limits,
     once,
@@ -16,7 +17,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware::{from_fn, from_fn_with_state, map_request},
 };
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -41,8 +42,11 @@ const REQUEST_ID_CHARS: usize = 128;
 /// What the API needs to know from the configuration.
 #[derive(Debug, Clone)]
 pub struct ApiSettings {
-    /// Where the outside world reaches the gateway; the `Host` of each request when absent.
+    /// Where the outside world reaches the gateway, when that is known beforehand; else the tunnel's URL, else the `Host` of
+    /// each request.
     pub public_url: Option<String>,
+    /// Whether requests from this machine may be the outside world's, through a tunnel.
+    pub behind_tunnel: bool,
     /// Largest request body.
     pub body_limit_bytes: usize,
     /// Longest JSON response, in characters.
@@ -61,7 +65,7 @@ pub(super) struct ApiState {
     pub(super) app: App,
     pub(super) settings: Arc<ApiSettings>,
     pub(super) limits: Limits<KeyId>,
-    pub(super) failures: Limits<IpAddr>,
+    pub(super) failures: Limits<Caller>,
     pub(super) stop: CancellationToken,
     pub(super) sockets: TaskTracker,
 }

@@ -47,6 +47,7 @@ pub(super) fn settings() -> ApiSettings {
     ApiSettings {
         response_chars: 30_000,
         public_url: None,
+        behind_tunnel: false,
         body_limit_bytes: 100_000,
         request_timeout: Duration::from_secs(44),
         requests_per_minute: 1_000,

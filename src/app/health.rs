@@ -1,9 +1,11 @@
 //! Whether the gateway lives, and whether it can do work.
 
 use super::App;
+use crate::model::tunnel::TunnelStatus;
 use serde::Serialize;
 use std::{path::Path, time::Duration};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// The store must answer within this time to count as ready.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -12,7 +14,7 @@ const LEAST_FREE_BYTES: u64 = 64 << 20;
 
 /// The process answers. Says nothing about the database.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(example = json!({"status": "ok", "version": "0.1.0", "uptime_seconds": 4211}))]
+#[schema(example = json!({"status": "ok", "version": "0.1.0", "uptime_seconds": 4211, "instance": "6f1c2d5e-0f0a-4b53-9d5b-0d9f0f6c1f11"}))]
 pub struct Health {
     /// Always `ok`.
     pub status: &'static str,
@@ -20,6 +22,11 @@ pub struct Health {
     pub version: &'static str,
     /// Seconds since the gateway started.
     pub uptime_seconds: u64,
+    /// A random value of this run of the gateway; it stands for nothing else.
+    pub instance: Uuid,
+    /// The tunnel, when there is to be one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<TunnelStatus>,
 }
 
 /// One thing the gateway needs.
@@ -65,7 +72,13 @@ impl Readiness {
 impl App {
     /// Says that the process answers, without touching anything else.
     pub fn get_health(&self) -> Health {
-        Health { status: "ok", version: env!("CARGO_PKG_VERSION"), uptime_seconds: self.started.elapsed().as_secs() }
+        Health {
+            status: "ok",
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            instance: self.instance,
+            tunnel: self.bus.tunnel_status(),
+        }
     }
 
     /// Checks what the gateway needs to do work.

@@ -1,9 +1,10 @@
-//! The bus within one process: a table of the topics somebody listens to, and the runner's status.
+//! The bus within one process: a table of the topics somebody listens to, and what runner and tunnel say of themselves.
 
 use super::Topic;
 use crate::model::{
     id::AgentId,
     runner::{Pause, ProcessFacts, RunnerStatus},
+    tunnel::TunnelStatus,
 };
 use std::{
     collections::HashMap,
@@ -26,6 +27,7 @@ impl std::fmt::Debug for Measure {
 pub struct Local {
     topics: Mutex<HashMap<Topic, Listeners>>,
     runner: Mutex<RunnerStatus>,
+    tunnel: Mutex<Option<TunnelStatus>>,
     facts: Mutex<HashMap<AgentId, (u64, Measure)>>,
 }
 
@@ -80,6 +82,14 @@ impl Local {
 
     pub(super) fn runner_status(&self) -> RunnerStatus {
         lock(&self.runner).clone()
+    }
+
+    pub(super) fn set_tunnel_status(&self, status: TunnelStatus) {
+        *lock(&self.tunnel) = Some(status);
+    }
+
+    pub(super) fn tunnel_status(&self) -> Option<TunnelStatus> {
+        lock(&self.tunnel).clone()
     }
 
     fn unsubscribe(&self, topic: Topic) {

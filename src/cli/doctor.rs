@@ -9,6 +9,7 @@ use crate::{
         Settings,
         preflight::{cli_version, find_cli, is_logged_in},
     },
+    tunnel,
 };
 use std::{net::TcpListener, path::Path, process::ExitCode, time::Duration};
 
@@ -51,6 +52,10 @@ async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
         rehearsal_url: None,
     };
     let mut findings = vec![("data directory", data_dir(config)), ("port", port(config)), ("git", git(config).await)];
+    if config.tunnel.is_wanted() {
+        let finding = tunnel::problem(&config.tunnel, &config.tunnel_env).map_or_else(|| Good("the client is there".into()), Bad);
+        findings.push(("tunnel", finding));
+    }
     let executable = match find_cli(&settings) {
         Ok(executable) => executable,
         Err(problem) => {

@@ -139,9 +139,9 @@ fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Res
     }
     if setup.public_url.is_none() {
         complain(&format!(
-            "No public URL is known, and ChatGPT needs one that is https. Open a tunnel to {}, or put a TLS proxy in front of it, then \
-             name the address: `mas gpt setup --url https://…` this once, or `public_url` in [server] of mas.toml for good. An open \
-             tunnel of the gateway writes it to {} by itself.",
+            "No public URL is known, and ChatGPT needs one that is https. Start the server with `mas serve --tunnel localtunnel` (or ngrok, \
+             cloudflared) and call this again, or put a TLS proxy in front of {} and name its address: `mas gpt setup --url https://…` this \
+             once, or `public_url` in [server] of mas.toml for good. An open tunnel writes its address to {}.",
             config.server.bind,
             DataDir(config.server.data_dir.clone()).public_url().display()
         ));

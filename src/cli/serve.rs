@@ -5,21 +5,20 @@ use crate::{
     api,
     app::{App, AppSettings, keys::new_secret},
     bus::Bus,
-    config::{Config, DataDir},
+    config::{Config, DataDir, write_private},
     housekeeping,
     model::run::Provenance,
     process::lock,
     runner::{self, Runner},
     shutdown,
     store::Store,
-    telemetry,
+    telemetry, tunnel,
 };
 use anyhow::{Context, anyhow, bail};
 use std::{
     fs::{DirBuilder, File, OpenOptions},
-    io::{ErrorKind, Write},
+    io::ErrorKind,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::Path,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -35,6 +34,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let _owner = own(&data)?;
     // Of an earlier server; whoever waits for it wants the new one.
     let _ = std::fs::remove_file(data.address());
+    let _ = std::fs::remove_file(data.public_url());
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config, &data))?;
@@ -75,11 +75,24 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
         data: data.clone(),
         rehearsal_url,
     };
-    let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus, settings, stop.clone())).run());
+    let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus.clone(), settings, stop.clone())).run());
 
     let collecting =
         housekeeping::keep_collecting(store.clone(), data.clone(), config.agent_env.clone(), config.gc.clone(), stop.clone());
     let collecting = tokio::spawn(collecting);
+
+    // Of its own: the tunnel stays for as long as answers go out through it.
+    let close_tunnel = CancellationToken::new();
+    let tunnelling = config.tunnel.is_wanted().then(|| {
+        let settings = tunnel::Settings {
+            tunnel: config.tunnel.clone(),
+            env: config.tunnel_env.clone(),
+            data: data.clone(),
+            address,
+            instance: app.instance().to_string(),
+        };
+        tokio::spawn(tunnel::supervise(settings, bus.clone(), close_tunnel.clone()))
+    });
 
     let sockets = TaskTracker::new();
     let router = api::router(app, api_settings(config), stop.clone(), sockets.clone());
@@ -88,6 +101,10 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     sockets.close();
     if tokio::time::timeout(grace, sockets.wait()).await.is_err() {
         tracing::warn!("WebSockets were still open at the end of server.shutdown_seconds");
+    }
+    close_tunnel.cancel();
+    if let Some(tunnelling) = tunnelling {
+        drop(tunnelling.await);
     }
     let grace = grace + Duration::from_secs(config.runner.exit_timeout_seconds);
     if tokio::time::timeout(grace, runner).await.is_err() {
@@ -169,6 +186,7 @@ fn api_settings(config: &Config) -> api::ApiSettings {
         response_chars: config.limits.response_chars,
         request_timeout: Duration::from_secs(config.server.request_timeout_seconds),
         public_url: Some(config.server.public_url.clone()).filter(|url| !url.is_empty()),
+        behind_tunnel: config.tunnel.is_wanted(),
     }
 }
 
@@ -191,14 +209,4 @@ async fn admin_key(app: &App, config: &Config, data: &DataDir) -> anyhow::Result
         tracing::info!(path = %path.display(), "made the first admin key; it stands in this file only");
     }
     Ok(())
-}
-
-/// Writes a file that only its owner may read, whole or not at all.
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    let _ = std::fs::remove_file(&new);
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(new, path)
 }

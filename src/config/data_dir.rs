@@ -1,6 +1,21 @@
 //! Where things are below the data directory.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::OpenOptions,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+/// Writes a file that only its owner may read, whole or not at all.
+pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let _ = std::fs::remove_file(&new);
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(new, path)
+}
 
 /// Files and directories below the data directory.
 #[derive(Debug, Clone)]
@@ -26,10 +41,6 @@ impl DataDir {
     pub fn address(&self) -> PathBuf {
         self.0.join("address")
     }
-    /// Written by the tunnel while it is open.
-    pub fn public_url(&self) -> PathBuf {
-        self.0.join("public-url")
-    }
     pub fn admin_key(&self) -> PathBuf {
         self.0.join("admin-key")
     }
@@ -50,6 +61,19 @@ impl DataDir {
     }
     pub fn workspaces(&self) -> PathBuf {
         self.0.join("workspaces")
+    }
+    pub fn tunnel(&self) -> PathBuf {
+        self.0.join("tunnel")
+    }
+    pub fn tunnel_subdomain(&self) -> PathBuf {
+        self.0.join("tunnel-subdomain")
+    }
+    pub fn tunnel_last_url(&self) -> PathBuf {
+        self.0.join("tunnel-last-url")
+    }
+    /// Written by the tunnel while it is open.
+    pub fn public_url(&self) -> PathBuf {
+        self.0.join("public-url")
     }
     pub fn home(&self) -> PathBuf {
         self.0.join("home")

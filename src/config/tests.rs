@@ -51,6 +51,9 @@ fn a_bad_value_is_named() {
         ("MAS_SERVER__BIND", "nonsense", "server.bind"),
         ("MAS_SERVER__PUBLIC_URL", "http://mas.example.com", "server.public_url"),
         ("MAS_GC__WORKTREES_DAYS", "40000", "gc.worktrees_days"),
+        ("MAS_TUNNEL__CLIENT", "sh -c 'x", "tunnel.client"),
+        ("MAS_TUNNEL__SUBDOMAIN", "-name", "tunnel.subdomain"),
+        ("MAS_TUNNEL__CHECK_INTERVAL_SECONDS", "0", "tunnel.check_interval_seconds"),
     ] {
         let message = load(&[("HOME", "/h"), (name, value)]).expect_err(name).to_string();
         assert!(message.contains(setting), "{name}: {message}");
@@ -71,6 +74,15 @@ fn agents_inherit_only_what_is_allowed() {
     let config =
         load(&[("HOME", "/h"), ("LC_ALL", "C"), ("AWS_SECRET", "x"), ("MAS_BOOTSTRAP_KEY", "mas_12345")]).expect("valid");
     assert_eq!(config.agent_env.keys().collect::<Vec<_>>(), ["HOME", "LC_ALL"]);
+}
+
+#[test]
+fn a_tunnel_client_inherits_its_own_secrets_only() {
+    let environment = [("HOME", "/h"), ("NGROK_AUTHTOKEN", "x"), ("ANTHROPIC_API_KEY", "y"), ("MAS_TUNNEL__CLIENT", "ngrok")];
+    let config = load(&environment).expect("valid");
+    assert!(config.tunnel.is_wanted() && !load(&[("HOME", "/h")]).expect("valid").tunnel.is_wanted());
+    assert_eq!(config.tunnel_env.keys().collect::<Vec<_>>(), ["HOME", "NGROK_AUTHTOKEN"]);
+    assert!(!config.agent_env.contains_key("NGROK_AUTHTOKEN"));
 }
 
 #[test]

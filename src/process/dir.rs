@@ -265,7 +265,7 @@ mod tests {
             max_processes: None,
             stop_grace_ms: 1,
         };
-        dir.create(&StoredSpec { spec, marker: "m".into(), cgroup_parent: None }, &[]).expect("creates");
+        dir.create(&StoredSpec { spec, marker: "m".into(), cgroup_parent: None, tied: false }, &[]).expect("creates");
         (root, dir)
     }
 

@@ -32,6 +32,9 @@ pub(super) struct StoredSpec {
     pub(super) spec: Spec,
     pub(super) marker: String,
     pub(super) cgroup_parent: Option<PathBuf>,
+    /// Whether it is stopped when the server lets go of the shim's stdin.
+    #[serde(default)]
+    pub(super) tied: bool,
 }
 
 impl StoredSpec {

@@ -1,6 +1,7 @@
 //! The shim's loop: moves bytes between files and the CLI until one of the reasons to end arrives, then ends the tree.
 
 use super::{
+    lifeline::Tie,
     limits::Limits,
     record::{ExitReason, Spec},
     shim_io::{Capture, Journal, LineBuffer, Log, Meaning, Outbox},
@@ -66,6 +67,7 @@ pub(super) struct Session<'a> {
     pub(super) stdout: Capture<ChildStdout>,
     pub(super) stderr: Capture<ChildStderr>,
     pub(super) signals: Signals,
+    pub(super) tie: Tie,
     pub(super) ending: Option<Ending>,
     /// When the CLI closed its stdout. A CLI that is ending does so a moment before; one that goes on is of no use.
     pub(super) output_closed: Option<Instant>,
@@ -95,7 +97,7 @@ impl Session<'_> {
                 self.status = Some(status);
             }
         });
-        if arrived(&self.signals.stop) {
+        if arrived(&self.signals.stop) || self.tie.was_cut() {
             self.stop(ExitReason::Stopped);
         }
         if arrived(&self.signals.kill) {
@@ -270,6 +272,7 @@ impl Session<'_> {
             PollFd::new(&self.signals.stop, PollFlags::IN),
             PollFd::new(&self.signals.kill, PollFlags::IN),
         ];
+        fds.extend(self.tie.poll_fd());
         if self.may_take_lines() {
             fds.push(PollFd::new(&self.fifo, PollFlags::IN));
         }

@@ -5,6 +5,7 @@
 use super::{
     MARKER_VARIABLE,
     dir::{ProcessDir, append, write_whole},
+    lifeline::Tie,
     limits::{self, Limits},
     record::{ExitReason, ExitRecord, Started, StoredSpec},
     session::{DISK_PATIENCE, DISK_RETRY, Ending, Session},
@@ -86,6 +87,7 @@ fn supervise(dir: &ProcessDir, log: &mut Log) -> io::Result<()> {
         .open(dir.stdin())?;
     let journal = Journal::new(append(&dir.stdin_log())?)?;
     let (stdout, stderr) = (append(&dir.stdout())?, append(&dir.stderr())?);
+    let tie = Tie::of_stdin(stored.tied)?;
 
     let mut cgroup = stored.cgroup();
     if let Some(path) = &cgroup
@@ -133,6 +135,7 @@ fn supervise(dir: &ProcessDir, log: &mut Log) -> io::Result<()> {
         stdout: Capture::new(output, stdout, stored.spec.max_output_bytes),
         stderr: Capture::new(errors, stderr, STDERR_CAP),
         signals,
+        tie,
         ending: None,
         output_closed: None,
         buffer: vec![0; CHUNK].into(),

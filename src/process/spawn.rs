@@ -2,6 +2,7 @@
 
 use super::{
     dir::{Liveness, ProcessDir, append},
+    lifeline::Lifeline,
     record::{ExitRecord, Spec, Started, StoredSpec},
     tree,
 };
@@ -63,12 +64,34 @@ impl Launcher {
         env: &BTreeMap<String, String>,
         files: &[(&str, &str)],
     ) -> Result<Launched, LaunchError> {
+        self.launch_as(dir, spec, env, files, false).await.map(|(launched, _)| launched)
+    }
+
+    /// [`Launcher::launch`] of a process that ends with the server, or when the lifeline is dropped.
+    pub async fn launch_tied(
+        &self,
+        dir: &ProcessDir,
+        spec: Spec,
+        env: &BTreeMap<String, String>,
+    ) -> Result<(Launched, Option<Lifeline>), LaunchError> {
+        self.launch_as(dir, spec, env, &[], true).await
+    }
+
+    async fn launch_as(
+        &self,
+        dir: &ProcessDir,
+        spec: Spec,
+        env: &BTreeMap<String, String>,
+        files: &[(&str, &str)],
+        tied: bool,
+    ) -> Result<(Launched, Option<Lifeline>), LaunchError> {
         let (this, place, env) = (self.clone(), dir.clone(), env.clone());
         let files: Vec<_> = files.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect();
         // Making files and forking both block; the thread has no meaning for the shim, which has no death signal.
-        let mut shim = tokio::task::spawn_blocking(move || this.start_shim(&place, spec, &env, &files))
+        let mut shim = tokio::task::spawn_blocking(move || this.start_shim(&place, spec, &env, &files, tied))
             .await
             .map_err(|error| LaunchError::Shim(io::Error::other(error)))??;
+        let lifeline = shim.stdin.take().map(Lifeline);
         let mut word = [0];
         let heard = match shim.stdout.take() {
             Some(mut pipe) => timeout(START_LIMIT, pipe.read(&mut word)).await,
@@ -92,7 +115,7 @@ impl Launcher {
             }
         });
         match started.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(Some(launched)) => Ok(launched),
+            Ok(Some(launched)) => Ok((launched, lifeline)),
             Ok(None) => Err(LaunchError::Silent("ended before it started the agent")),
             Err(error) => Err(LaunchError::Prepare(error)),
         }
@@ -104,10 +127,11 @@ impl Launcher {
         spec: Spec,
         env: &BTreeMap<String, String>,
         files: &[(String, String)],
+        tied: bool,
     ) -> Result<Child, LaunchError> {
         let not_named = || LaunchError::Prepare(io::Error::other("the directory is not named after a process id"));
         let marker = dir.id().ok_or_else(not_named)?.to_string();
-        let stored = StoredSpec { spec, marker, cgroup_parent: self.cgroup_parent.clone() };
+        let stored = StoredSpec { spec, marker, cgroup_parent: self.cgroup_parent.clone(), tied };
         let place = std::path::absolute(dir.path()).map_err(LaunchError::Prepare)?;
         dir.create(&stored, files).map_err(LaunchError::Prepare)?;
         let log = append(&dir.shim_log()).map_err(LaunchError::Prepare)?;
@@ -116,7 +140,8 @@ impl Launcher {
         // In `/`, so that it does not keep the server's working directory busy for as long as it lives.
         command.arg("__shim").arg(place).env_clear().envs(env).current_dir("/");
         // The shim says one word on stdout when it has written started.json or exit.json.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        // Its stdin says, by its end, that the server let go.
+        command.stdin(if tied { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(log);
         command.spawn().map_err(LaunchError::Shim)
     }
 }

@@ -1,4 +1,4 @@
-//! Reads a CLI's stdout in complete lines from a byte offset, across restarts of either side.
+//! Reads a CLI's output in complete lines from a byte offset, across restarts of either side.
 
 use super::{
     dir::{Liveness, ProcessDir},
@@ -9,6 +9,7 @@ use std::{
     fs::File,
     io::{self, ErrorKind},
     os::unix::fs::FileExt,
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -42,7 +43,7 @@ pub enum TailBatch {
     },
 }
 
-/// Follows the stdout of one process.
+/// Follows the output of one process.
 #[derive(Debug)]
 pub struct Tail {
     dir: ProcessDir,
@@ -60,7 +61,15 @@ pub struct Tail {
 impl Tail {
     /// Goes on at `offset`, which must be 0 or come from a [`TailBatch`].
     pub async fn open(dir: &ProcessDir, offset: u64, watch: DirWatch) -> io::Result<Self> {
-        let place = dir.stdout();
+        Self::follow(dir, dir.stdout(), offset, watch).await
+    }
+
+    /// Follows the diagnostics instead, which are cut at 1 MiB, from their beginning.
+    pub async fn open_stderr(dir: &ProcessDir, watch: DirWatch) -> io::Result<Self> {
+        Self::follow(dir, dir.stderr(), 0, watch).await
+    }
+
+    async fn follow(dir: &ProcessDir, place: PathBuf, offset: u64, watch: DirWatch) -> io::Result<Self> {
         let (file, length) = blocking(move || {
             let file = File::open(place)?;
             let length = file.metadata()?.len();
@@ -68,7 +77,7 @@ impl Tail {
         })
         .await?;
         if length < offset {
-            let problem = format!("stdout has {length} bytes, but {offset} were read before");
+            let problem = format!("the output has {length} bytes, but {offset} were read before");
             return Err(io::Error::new(ErrorKind::InvalidData, problem));
         }
         Ok(Self { dir: dir.clone(), file: Arc::new(file), watch, offset, bytes: Vec::new(), scanned: 0, end: None })

@@ -2,11 +2,10 @@
 
 use super::{Runner, Settings};
 use crate::{
-    adapter::{LaunchRequest, Session, SessionState, Signal, candidates, claude_code},
+    adapter::{LaunchRequest, Session, SessionState, Signal, claude_code},
     model::{project::PermissionMode, runner::RunnerStatus},
-    process::run_command,
+    process::{find_program, run_command},
 };
-use rustix::fs::{Access, access};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,8 +22,7 @@ const REFRESH: Duration = Duration::from_mins(5);
 pub fn find_cli(settings: &Settings) -> Result<PathBuf, String> {
     let command = &settings.claude_code.command;
     let path = settings.agent_env.get("PATH").map_or("", String::as_str);
-    let is_executable = |file: &PathBuf| file.is_file() && access(file.as_path(), Access::EXEC_OK).is_ok();
-    candidates(command, path).into_iter().find(is_executable).ok_or_else(|| {
+    find_program(command, path).ok_or_else(|| {
         format!(
             "the Claude Code CLI `{command}` was not found or is not executable; install it with \
              `npm install -g @anthropic-ai/claude-code` or name it in `claude_code.command`"

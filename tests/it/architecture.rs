@@ -23,6 +23,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("api", &["model", "app"]),
         ("runner", &["model", "config", "adapter", "process", "store", "bus"]),
         ("housekeeping", &["model", "config", "process", "store"]),
+        ("tunnel", &["model", "config", "process", "bus"]),
         // The composition root.
         (
             "cli",
@@ -41,6 +42,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "api",
                 "runner",
                 "housekeeping",
+                "tunnel",
             ],
         ),
         ("lib", &[]),

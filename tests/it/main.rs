@@ -20,4 +20,5 @@ mod recovery;
 mod store;
 mod support;
 mod tasks;
+mod tunnel;
 mod validation;

@@ -1,6 +1,7 @@
 //! The process module with its real shim; shell scripts stand in for the CLI.
 
 mod limits;
+mod tied;
 mod usage;
 
 use mas_gateway::{
