@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 pub(crate) async fn measure(claude: &Path) {
     let dir = tempfile::tempdir().expect("a directory");
     let script = stand_in::script(dir.path());
-    let many = [("MAS_RUNNER__MAX_LIVE_AGENTS", "200"), ("MAS_SERVER__LOG_FILTER", "warn")];
+    let many = [("MAS_RUNNER__MAX_LIVE_AGENTS", "200")];
     spawn(&script, &many).await;
     capture(&script, &many).await;
     recovery(&script, &many).await;
@@ -157,7 +157,7 @@ async fn supervision(script: &Path, claude: &Path, settings: &[(&str, &str)]) {
 
 /// Real agents with four places: four agents, then sixty more.
 async fn parked(claude: &Path) {
-    let gateway = Gateway::start(claude, &[("MAS_RUNNER__MAX_LIVE_AGENTS", "4"), ("MAS_SERVER__LOG_FILTER", "warn")]).await;
+    let gateway = Gateway::start(claude, &[("MAS_RUNNER__MAX_LIVE_AGENTS", "4")]).await;
     crowd(&gateway, REAL).await;
     let four = Memory::of(gateway.pid(), &gateway.data_dir());
     crowd(&gateway, PARKED).await;

@@ -7,12 +7,15 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
 const MAS: &str = env!("CARGO_BIN_EXE_mas");
 pub(crate) const KEY: &str = "mas_benchmark_key";
+
+static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
 
 /// A `mas serve --rehearsal` of its own.
 pub(crate) struct Gateway {
@@ -63,18 +66,13 @@ impl Gateway {
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
-        let request = self.client().post(format!("http://{}{path}", self.address)).header("x-mas-key", KEY).json(body);
+        let request = CLIENT.post(format!("http://{}{path}", self.address)).header("x-mas-key", KEY).json(body);
         request.send().await.expect("sent").json().await.expect("JSON")
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let request = self.client().get(format!("http://{}{path}", self.address)).header("x-mas-key", KEY);
+        let request = CLIENT.get(format!("http://{}{path}", self.address)).header("x-mas-key", KEY);
         request.send().await.expect("sent").json().await.expect("JSON")
-    }
-
-    fn client(&self) -> &reqwest::Client {
-        static CLIENT: std::sync::OnceLock<reqwest::Client> = std::sync::OnceLock::new();
-        CLIENT.get_or_init(reqwest::Client::new)
     }
 
     pub(crate) fn list_tasks_request(&self) -> String {

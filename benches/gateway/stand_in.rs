@@ -53,7 +53,9 @@ pub(crate) fn run() {
                 _ => (LINES, Some(PAUSE)),
             };
             for _ in 0..lines {
-                pause.map(std::thread::sleep);
+                if let Some(pause) = pause {
+                    std::thread::sleep(pause);
+                }
                 let delta = json!({"type": "text_delta", "text": now_ms().to_string()});
                 say(&json!({"type": "stream_event", "event": {"type": "content_block_delta", "delta": delta}}));
             }

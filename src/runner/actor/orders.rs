@@ -39,9 +39,12 @@ impl Actor {
         self.machine.phase != Phase::Idle || self.begin().await
     }
 
-    pub(super) async fn is_termination_requested(&self) -> bool {
+    /// Looks at what was said about the agent since: whether it is to end, and whether it is to stay.
+    pub(super) async fn is_termination_requested(&mut self) -> bool {
         let id = self.agent.id;
         let agent = self.runner.with_patience("get an agent", || self.runner.store.get_agent(id, None)).await.flatten();
+        // Whoever sends messages to an agent expects it to stay.
+        self.brief.keep |= agent.as_ref().is_some_and(|agent| agent.durable);
         agent.is_some_and(|agent| agent.terminate_requested)
     }
 
@@ -55,8 +58,6 @@ impl Actor {
         let id = self.agent.id;
         let found = self.runner.with_patience("find a message", || self.runner.store.next_steering_message(id)).await;
         let Some(Some(message)) = found else { return found.is_some() };
-        // Whoever sends messages to an agent expects it to stay.
-        self.brief.keep = true;
         let before = Box::new(self.machine.clone());
         let input = Input::Steer { task_id: message.id, text: &message.description };
         let reaction = self.machine.handle(&self.brief, Utc::now(), input);
