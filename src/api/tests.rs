@@ -68,7 +68,7 @@ async fn answers_are_what_the_document_says() {
     for (template, id) in [
         ("/tasks", ""),
         ("/tasks/{id}", task),
-        ("/tasks/{id}/events", task),
+        ("/tasks/{id}/files", task),
         ("/events", ""),
         ("/agents", ""),
         ("/agents/{id}", &agent),
