@@ -6,7 +6,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The import fails, or what is concerned cannot be used.
+    /// The import fails, what is concerned cannot be used, or nobody has shown that it can.
     Error,
     /// Known to cause trouble.
     Warning,
@@ -137,16 +137,16 @@ rules! {
     OPERATION_ID_DUPLICATE Error "operation-id-duplicate" "An operationId is there twice"
         "The model calls operations by this name; one of the two cannot be reached."
         "Give each operation a name of its own.";
-    OPERATION_TEXT_MISSING Warning "operation-text-missing" "Neither summary nor description"
+    OPERATION_TEXT_MISSING Error "operation-text-missing" "Neither summary nor description"
         "The model chooses operations by these words."
         "Say in one sentence what the operation does.";
     OPERATION_TEXT_LONG Error "operation-text-long" "A summary or description of more than 300 characters"
         "The importer answers \"description has length … exceeding limit of 300\" and refuses the whole document."
         "Shorten it; put sequences of steps into the GPT's instructions.";
-    CONSEQUENTIAL_MISSING Warning "consequential-missing" "`x-openai-isConsequential` is missing"
+    CONSEQUENTIAL_MISSING Error "consequential-missing" "`x-openai-isConsequential` is missing"
         "Without it GET may be allowed for ever, and everything else asks the user before every call."
         "Set it: false offers \"Always allow\", true asks every time.";
-    CONSEQUENTIAL_TYPE Warning "consequential-type" "`x-openai-isConsequential` is not true or false"
+    CONSEQUENTIAL_TYPE Error "consequential-type" "`x-openai-isConsequential` is not true or false"
         "Only these two values have a meaning; any other may count as missing."
         "Write true or false, without quotes.";
     CONSEQUENTIAL_GET Warning "consequential-get" "A reading operation that asks before every call"
@@ -168,7 +168,7 @@ rules! {
     PARAMETER_TEXT_LONG Error "parameter-text-long" "A parameter's description of more than 700 characters"
         "Descriptions of parameters may have 700 characters."
         "Shorten it.";
-    PARAMETER_COMPOUND Warning "parameter-compound" "A query or path parameter that is a list or an object"
+    PARAMETER_COMPOUND Error "parameter-compound" "A query or path parameter that is a list or an object"
         "Lists are not sent as repeated parameters; the server sees something else than the document says."
         "Take one text with commas, or use a request body.";
     PARAMETER_SCHEMA_REFERENCE Warning "parameter-schema-reference" "A parameter whose schema is a reference"
@@ -212,22 +212,22 @@ rules! {
     SCHEMA_FREE_MAP Error "schema-free-map" "An object of arbitrary keys"
         "The importer answers \"object schema missing properties\", and at run time \"UnrecognizedKwargsError\": only listed fields are sent."
         "List the fields, take a list of `{name, value}`, or one text that holds JSON.";
-    SCHEMA_OPEN_REQUEST Warning "schema-open-request" "An argument that is an object without listed fields"
+    SCHEMA_OPEN_REQUEST Error "schema-open-request" "An argument that is an object without listed fields"
         "ChatGPT sends listed fields only: others end in \"UnrecognizedKwargsError\", before a request is made."
         "List the fields, or take one text that holds JSON.";
     SCHEMA_REQUIRED Warning "schema-required" "A required field that is not listed"
         "Only fields in `properties` can be sent: a request can never satisfy the schema."
         "Add the field to `properties` or take it out of `required`.";
-    SCHEMA_NULL Warning "schema-null" "A value that may be null"
+    SCHEMA_NULL Error "schema-null" "A value that may be null"
         "Null types, alternatives with null and `nullable` are known to confuse the importer."
         "Use the plain type, and leave optional fields out of `required`.";
-    SCHEMA_ALTERNATIVES Warning "schema-alternatives" "Alternatives or combinations of schemas"
+    SCHEMA_ALTERNATIVES Error "schema-alternatives" "Alternatives or combinations of schemas"
         "Fields of oneOf, anyOf, allOf and lists of types are known to get lost on import."
         "Write one plain schema with the fields of all of them.";
-    SCHEMA_UNTYPED Warning "schema-untyped" "A value without a type"
+    SCHEMA_UNTYPED Error "schema-untyped" "A value without a type"
         "The model cannot know what to send, and untyped places are known to get lost on import."
         "Give a `type`, for lists `items` with one, too; a text that holds JSON takes any value.";
-    REFERENCE_SIBLINGS Warning "reference-siblings" "A reference with something beside it"
+    REFERENCE_SIBLINGS Error "reference-siblings" "A reference with something beside it"
         "What stands beside `$ref` is known to be ignored, or to confuse the importer."
         "Move it into the schema referred to, or write the schema out.";
     REFERENCE_DANGLING Error "reference-dangling" "A reference that leads nowhere"

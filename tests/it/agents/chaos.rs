@@ -83,8 +83,10 @@ async fn chaos(seed: u64, steps: usize) {
     for step in 0..steps {
         chaos.step(step).await;
         chaos.check_sessions();
-        let pause = chaos.dice.below(40) as u64;
-        tokio::time::sleep(Duration::from_millis(pause)).await;
+        // Other work in between, more or less of it, so that steps meet agents in any phase.
+        for _ in 0..chaos.dice.below(20) {
+            chaos.app.get("/agents?limit=10").await.expect(200);
+        }
     }
     if let Err(what) = chaos.settle().await {
         panic!("seed {seed}: {what}\n{}", chaos.log.join("\n"));
