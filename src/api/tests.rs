@@ -68,6 +68,7 @@ async fn answers_are_what_the_document_says() {
     for (template, id) in [
         ("/tasks", ""),
         ("/tasks/{id}", task),
+        ("/tasks/{id}/events", task),
         ("/tasks/{id}/files", task),
         ("/events", ""),
         ("/agents", ""),
@@ -79,6 +80,19 @@ async fn answers_are_what_the_document_says() {
         let answer = api.call("GET", &format!("{}{suffix}", template.replace("{id}", id)), &key, "").await;
         assert_eq!(answer.status, 200, "{template}: {}", answer.text);
         let schema = &document["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        if schema.is_null() {
+            // Not offered to ChatGPT, as another operation does the same: that one's events are these.
+            assert_eq!(template, "/tasks/{id}/events");
+            let log = &document["components"]["schemas"]["EventLogPage"]["properties"]["events"]["items"]["properties"];
+            let event = &answer.json()["events"][0];
+            for (name, value) in event.as_object().expect("an event") {
+                let mut schema = log[name].clone();
+                assert!(schema.is_object(), "{name} is not in the document");
+                schema["additionalProperties"] = false.into();
+                jsonschema::validate(&schema, value).unwrap_or_else(|error| panic!("{template}: {name}: {error}"));
+            }
+            continue;
+        }
         let mut schema = super::openapi::tests::resolved(&document, schema).clone();
         schema["additionalProperties"] = false.into();
         if let Err(error) = jsonschema::validate(&schema, &answer.json()) {

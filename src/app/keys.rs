@@ -196,16 +196,15 @@ mod tests {
         assert!(digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()), "{digits}");
     }
 
+    fn readers_key() -> NewKey {
+        let limits = KeyLimits::default();
+        NewKey { user: "ann".into(), name: "laptop".into(), scopes: vec![Scope::Read], expires_at: None, limits }
+    }
+
     #[tokio::test]
     async fn only_valid_keys_open() {
         let test = TestApp::start().await;
-        let new = NewKey {
-            user: "ann".into(),
-            name: "laptop".into(),
-            scopes: vec![Scope::Read],
-            expires_at: None,
-            limits: KeyLimits::default(),
-        };
+        let new = readers_key();
         let (key, secret) = test.app.create_key(new.clone()).await.expect("made");
         assert_eq!(test.app.authenticate(&secret).await.expect("opens").user, "ann");
         for wrong in ["", "mas_", "nonsense", &secret[1..], &"x".repeat(1000)] {
@@ -220,13 +219,7 @@ mod tests {
     #[tokio::test]
     async fn a_watch_notices_a_revoked_and_an_expired_key() {
         let test = TestApp::start().await;
-        let new = NewKey {
-            user: "ann".into(),
-            name: "laptop".into(),
-            scopes: vec![Scope::Read],
-            expires_at: None,
-            limits: KeyLimits::default(),
-        };
+        let new = readers_key();
         let (key, secret) = test.app.create_key(new.clone()).await.expect("made");
         let mut watch = KeyWatch::new(test.app.authenticate(&secret).await.expect("opens"));
         watch.hurry();

@@ -52,7 +52,8 @@ fn both_engines_have_the_same_tables_columns_and_indexes() {
     assert!(!files.is_empty());
     for file in files {
         let sqlite = outline("sqlite", &file);
-        assert!(sqlite.len() > 5, "{sqlite:?}");
+        // The answers' table is the one migration with fewer.
+        assert!(sqlite.len() > if file == "0003_answers.sql" { 8 } else { 10 }, "{sqlite:?}");
         assert_eq!(sqlite, outline("postgres", &file), "{file}");
     }
 }
