@@ -10,6 +10,8 @@ mod extract;
 mod files;
 mod health;
 mod limit;
+mod meter;
+mod monitoring;
 mod once;
 mod openapi;
 mod problem;

@@ -9,6 +9,8 @@ pub mod events;
 mod files;
 pub mod health;
 pub mod keys;
+pub mod report;
+mod responses;
 pub mod size;
 pub mod tasks;
 mod wait;
@@ -27,9 +29,11 @@ use artifacts::LinkSecret;
 pub use checks::{check_idempotency_key, request_hash};
 use chrono::{DateTime, Timelike, Utc};
 use error::AppError;
+use responses::Responses;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+pub use wait::with_waits;
 
 /// What the operations need to know from the configuration.
 #[derive(Debug, Clone)]
@@ -68,13 +72,16 @@ pub struct App {
     started: Instant,
     link_secret: LinkSecret,
     instance: Uuid,
+    responses: Arc<Responses>,
 }
 
 impl App {
     /// Puts the operations together. `stop` ends waits and streams at shutdown.
     pub fn new(store: Store, bus: Bus, settings: AppSettings, stop: CancellationToken) -> Self {
         let link_secret = LinkSecret::random();
-        Self { store, bus, settings: Arc::new(settings), stop, started: Instant::now(), link_secret, instance: Uuid::new_v4() }
+        let responses = Arc::new(Responses::new(now()));
+        let (started, instance) = (Instant::now(), Uuid::new_v4());
+        Self { store, bus, settings: Arc::new(settings), stop, started, link_secret, instance, responses }
     }
 
     /// A random value of this run, by which the gateway recognises its own answers from outside.

@@ -16,6 +16,7 @@ mod json;
 mod keys;
 mod log;
 mod processes;
+mod report;
 mod runs;
 mod tasks;
 
@@ -31,6 +32,7 @@ pub use housekeeping::{AgentRest, ProcessEnd, SpentTask};
 pub use insert::{Inserted, Quota};
 pub use log::{EventFilter, LoggedEvent};
 pub use processes::Process;
+pub use report::{Ended, Span, Spent, Times};
 pub use runs::Provision;
 pub use tasks::{TaskChange, TaskFilter};
 

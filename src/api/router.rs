@@ -6,7 +6,7 @@ use super::{
     caller::Caller,
     docs, events, files, health,
     limit::Limits,
-    once,
+    meter, monitoring, once,
     problem::{self, REQUEST_ID},
     tasks,
 };
@@ -96,6 +96,7 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::send_message))
         .routes(routes!(agents::fork_agent))
         .routes(routes!(agents::get_agent_output))
+        .routes(routes!(monitoring::get_performance_report))
 }
 
 /// Routes that change what is there and make nothing new. [`once`] answers their exact repetition.
@@ -129,11 +130,12 @@ pub fn router(app: App, settings: ApiSettings, stop: CancellationToken, sockets:
     let routes = guarded.route_layer(from_fn_with_state(state.clone(), auth::guard)).merge(open).merge(docs::routes());
     #[cfg(test)]
     let routes = routes.merge(super::testing::routes());
-    layered(routes, &state.settings).with_state(state)
+    layered(routes, &state).with_state(state)
 }
 
 /// Everything around the routes.
-fn layered(routes: Router<ApiState>, settings: &ApiSettings) -> Router<ApiState> {
+fn layered(routes: Router<ApiState>, state: &ApiState) -> Router<ApiState> {
+    let settings = &state.settings;
     let not_streams = DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"));
     let trace = TraceLayer::new_for_http()
         .make_span_with(span)
@@ -147,6 +149,7 @@ fn layered(routes: Router<ApiState>, settings: &ApiSettings) -> Router<ApiState>
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, settings.request_timeout))
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(from_fn(problem::normalise))
+        .layer(from_fn_with_state(state.clone(), meter::meter))
         .layer(CompressionLayer::new().compress_when(not_streams))
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(set(header::CACHE_CONTROL, "no-store"))

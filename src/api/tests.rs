@@ -71,6 +71,7 @@ async fn answers_are_what_the_document_says() {
         ("/tasks/{id}/events", task),
         ("/tasks/{id}/files", task),
         ("/events", ""),
+        ("/performance/report", ""),
         ("/agents", ""),
         ("/agents/{id}", &agent),
         ("/agents/{id}/output", &agent),
@@ -119,6 +120,7 @@ async fn bad_input_is_refused_with_the_field_named() {
         ("GET", "/events?kind=massage", "", 422, "kind"),
         ("GET", "/events?task_id=task_1", "", 422, "task_id"),
         ("GET", "/events?after=-1", "", 422, "after"),
+        ("GET", "/performance/report?window_hours=721", "", 422, "window_hours"),
         ("GET", "/agents/agent_0193f2a87c3e7d10b5a1c2d3e4f50617/output?after=-1", "", 422, "after"),
         ("PATCH", "/tasks/task_0193f2a87c3e7d10b5a1c2d3e4f50617", "{}", 422, ""),
     ] {

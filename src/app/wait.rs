@@ -5,12 +5,27 @@ use crate::{
     bus::{Subscription, Topic},
     model::limits::WAIT_SECONDS,
 };
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Notifications are hints. Should one get lost between hosts, a waiting reader looks by itself this often.
 const POLL: Duration = Duration::from_secs(5);
+
+tokio::task_local! {
+    /// What the operation has waited for others to do something.
+    static WAITED: Cell<Duration>;
+}
+
+/// Runs an operation, and says how much of its time was spent waiting as its caller had asked.
+pub async fn with_waits<T>(operation: impl Future<Output = T>) -> (T, Duration) {
+    WAITED
+        .scope(Cell::default(), async {
+            let done = operation.await;
+            (done, WAITED.with(Cell::get))
+        })
+        .await
+}
 
 /// Listens to one topic until a deadline.
 pub(super) struct Waiter {
@@ -22,18 +37,22 @@ pub(super) struct Waiter {
 impl Waiter {
     /// Sleeps until something may have changed. `false`: time is over or the server stops.
     pub(super) async fn changed(&mut self) -> bool {
-        let poll = Instant::now() + POLL;
+        let begun = Instant::now();
+        let poll = begun + POLL;
         let (until, last) = match self.deadline {
             Some(deadline) if deadline <= poll => (deadline, true),
             _ => (poll, false),
         };
         // In order of declaration: a stop or an end of time counts even under a storm of notifications.
-        tokio::select! {
+        let may_have = tokio::select! {
             biased;
             () = self.stop.cancelled() => false,
             () = tokio::time::sleep_until(until) => !last,
             () = self.subscription.changed() => true,
-        }
+        };
+        // Nobody measures the waits of streams.
+        let _ = WAITED.try_with(|waited| waited.set(waited.get() + begun.elapsed()));
+        may_have
     }
 }
 

@@ -137,7 +137,7 @@ const fn chunk(left: usize) -> usize {
 const ADVANCE: &str = "UPDATE process SET stdout_offset = $3, state = $4, ended_at = COALESCE(ended_at, $5), run_id = $6 \
                        WHERE id = $1 AND stdout_offset = $2";
 const UPDATE_RUN: &str = "UPDATE run SET progress = $2, latest_output = $3, outcome = $4, ended_at = COALESCE(ended_at, $5), \
-                          cost_usd = $6, tokens = $7 WHERE id = $1";
+                          cost_usd = $6, tokens = $7, model = $8 WHERE id = $1";
 /// One that is to be ended ends with its process, whatever its actor meant to do: the request may have come too late for it.
 const UPDATE_AGENT: &str = "UPDATE agent SET status = CASE WHEN terminate_requested AND $2 IN ('parked', 'failed', 'lost') \
                             THEN 'terminated' ELSE $2 END, generation = generation + 1, updated_at = $3, \
@@ -197,6 +197,7 @@ struct PreparedRun {
     ended_at: Option<DateTime<Utc>>,
     cost_usd: Option<f64>,
     tokens: Option<i64>,
+    model: Option<String>,
 }
 
 impl Prepared {
@@ -211,6 +212,7 @@ impl Prepared {
                 ended_at: run.ended.then_some(at),
                 cost_usd: run.outcome.cost_usd,
                 tokens: run.outcome.tokens.and_then(|tokens| i64::try_from(tokens).ok()),
+                model: run.outcome.model.as_deref().map(|model| text(model).into_owned()),
             }),
             None => None,
         };
@@ -303,7 +305,7 @@ impl Store {
                     if let Some(run) = b.run {
                         let update = sqlx::query(UPDATE_RUN).bind(run.id).bind(run.progress).bind(run.latest_output);
                         let update = update.bind(run.outcome).bind(run.ended_at).bind(run.cost_usd).bind(run.tokens);
-                        update.execute(&mut *t).await?;
+                        update.bind(run.model).execute(&mut *t).await?;
                     }
                     if let Some((task, by)) = b.joined {
                         let join = sqlx::query(JOIN_TASK).bind(task).bind(by).bind(b.run_id).bind(b.at);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 /// What `ChatGPT` can do. Each says by `x-openai-isConsequential` whether people are asked first. Left out is what another
 /// one does as well; the importer takes at most 30.
-pub(super) const OPERATIONS: [&str; 20] = [
+pub(super) const OPERATIONS: [&str; 21] = [
     "create_task",
     "list_tasks",
     "get_task",
@@ -27,6 +27,7 @@ pub(super) const OPERATIONS: [&str; 20] = [
     "resume_agent",
     "fork_agent",
     "list_events",
+    "get_performance_report",
     "get_health",
     "get_readiness",
 ];
