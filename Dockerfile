@@ -1,33 +1,51 @@
-# The gateway with Claude Code and git, for agents that need nothing else; add your projects' tools in an image of your own.
+# The gateway with Claude Code, git and localtunnel, for agents that need nothing else; add your projects' tools in an image of your own.
 #
 #   docker build -t mas .
-#   docker run --rm -p 127.0.0.1:3456:3456 -e MAS_SERVER__BIND=0.0.0.0:3456 -e ANTHROPIC_API_KEY -v mas-data:/data mas
+#   docker run --rm --stop-timeout 60 -p 127.0.0.1:3456:3456 -e MAS_SERVER__BIND=0.0.0.0:3456 -e ANTHROPIC_API_KEY -v mas-data:/data mas
 #   docker run --rm -v mas-data:/data mas key create --user ann --name gpt --scopes read,operate
 #
-# Inside a container the default bind address, 127.0.0.1, is not reachable from outside: it has to be opened explicitly, as
-# above. Keys are required all the same; the first admin key is in /data/admin-key. Agents end with the container.
+# deploy/compose.yaml does the first two. Inside a container the default bind address, 127.0.0.1, is not reachable from
+# outside: it has to be opened explicitly, as above. Keys are required all the same; the first admin key is in
+# /data/admin-key. Agents end with the container. With -e MAS_TUNNEL__CLIENT=localtunnel no port has to be open at all.
 
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends build-essential pkg-config \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY . .
-RUN cargo build --locked --release
+# Dependencies first, with nothing of ours: this layer lasts until Cargo.toml or Cargo.lock change.
+COPY Cargo.toml Cargo.lock build.rs ./
+# Cargo wants to see the targets of tests and benches; they are not built here.
+RUN mkdir -p src migrations tests/it benches \
+    && echo 'fn main() {}' | tee src/main.rs tests/it/main.rs benches/gateway.rs >/dev/null \
+    && touch src/lib.rs \
+    && cargo build --locked --release --bin mas
+COPY gpt-instructions.md ./
+COPY migrations migrations
+COPY src src
+# COPY keeps times of change; without the touch the empty files above would pass for the newer ones.
+RUN touch build.rs src/lib.rs src/main.rs && cargo build --locked --release --bin mas
 
 FROM node:22-bookworm-slim AS agents
 WORKDIR /agents
 COPY agents/package.json agents/package-lock.json agents/install.sh ./
 RUN ./install.sh && cp --dereference claude /usr/local/bin/claude
+WORKDIR /opt/localtunnel
+COPY deploy/localtunnel/package.json deploy/localtunnel/package-lock.json ./
+RUN npm ci --ignore-scripts --no-audit --no-fund
 
 FROM debian:bookworm-slim
+# postgresql-client: `mas backup` and `mas restore` of a PostgreSQL up to version 15.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates curl git openssh-client ripgrep tini \
+    && apt-get install -y --no-install-recommends ca-certificates curl git openssh-client postgresql-client ripgrep tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home mas \
-    && install --directory --owner=mas --group=mas --mode=0700 /data
-COPY --from=build /src/target/release/mas /usr/local/bin/mas
+    && install --directory --owner=mas --group=mas --mode=0700 /data \
+    && ln -s /opt/localtunnel/node_modules/.bin/lt /usr/local/bin/lt
+COPY --from=agents /usr/local/bin/node /usr/local/bin/node
+COPY --from=agents /opt/localtunnel /opt/localtunnel
 COPY --from=agents /usr/local/bin/claude /usr/local/bin/claude
+COPY --from=build /src/target/release/mas /usr/local/bin/mas
 
 USER mas
 WORKDIR /home/mas
@@ -38,7 +56,7 @@ ENV MAS_SERVER__DATA_DIR=/data \
 VOLUME /data
 EXPOSE 3456
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=5s --start-period=10s \
+HEALTHCHECK --interval=15s --timeout=5s --start-period=15s --retries=3 \
     CMD curl --silent --fail --noproxy '*' --output /dev/null http://127.0.0.1:3456/health
 # tini collects the ended processes of agents whose parents are gone.
 ENTRYPOINT ["tini", "--", "mas"]
