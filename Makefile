@@ -8,7 +8,7 @@ CARGO ?= cargo
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .PHONY: help demo run build check test faults crowd test-fast test-sqlite test-postgres bench openapi \
-	fmt fmt-check lint doc machete openapi-check agents tunnel-tools clean
+	fmt fmt-check lint doc machete openapi-check agents test-tools fuzz-api clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -32,13 +32,13 @@ check: fmt-check machete lint doc openapi-check test ## Everything CI runs, chea
 
 test: test-sqlite test-postgres ## The whole suite on SQLite, then the integration suite on PostgreSQL
 
-test-sqlite: agents tunnel-tools
+test-sqlite: agents test-tools
 	@tools/test-deps.sh git nextest
 	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked
 
-test-postgres: agents tunnel-tools
+test-postgres: agents test-tools
 	@tools/test-deps.sh git nextest postgres
-	tools/with-postgres.sh $(CARGO) nextest run --locked --test it
+	tools/with-postgres.sh $(CARGO) nextest run --locked --test it -E 'not test(/^clients::(documents|browser)::/)'
 
 faults: agents ## The fault suite: kills, hangs, floods, limits, each with its outcome (CASE=part of a name)
 	@tools/test-deps.sh git nextest
@@ -48,9 +48,15 @@ crowd: agents ## 64 real agents with 8 places, and a killed server in the middle
 	@tools/test-deps.sh git nextest
 	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked --test it --run-ignored only --no-capture -E 'test(/crowd::/)'
 
-test-fast: ## On SQLite, without the tests that start a real agent CLI
+test-fast: ## On SQLite, without the tests that start a real agent CLI or an outside client
 	@tools/test-deps.sh git nextest
-	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked -E 'not test(/cli_/)'
+	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked -E 'not test(/cli_|^clients::/)'
+
+fuzz-api: ## Requests made from the OpenAPI document, for FUZZ_SECONDS (600): schemathesis with and without a key
+	@tools/test-deps.sh git nextest python
+	@tests/tools/install.sh python
+	env -u MAS_TEST_POSTGRES_URL MAS_FUZZ_SECONDS="$${FUZZ_SECONDS:-600}" \
+	$(CARGO) nextest run --locked --profile fuzz --test it -E 'test(/^clients::schemathesis::/)'
 
 bench: agents ## Measure the release build against baselines of the same run
 	$(CARGO) bench --locked --bench gateway
@@ -81,9 +87,10 @@ openapi-check:
 agents: ## Install the pinned agent CLIs below agents/
 	@agents/install.sh
 
-tunnel-tools:
-	@tests/tools/tunnel/install.sh
+test-tools:
+	@tools/test-deps.sh python chromium
+	@tests/tools/install.sh
 
 clean: ## Remove build products and installed agent CLIs
 	$(CARGO) clean
-	rm -rf agents/node_modules agents/claude tests/tools/tunnel/node_modules
+	rm -rf agents/node_modules agents/claude tests/tools/*/node_modules tests/tools/python/venv

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sees to it that the tests find what they need besides Rust and Node.js: git, cargo-nextest, PostgreSQL's server
-# programs. What is missing is installed where that is possible without a question, else named.
-#   tools/test-deps.sh nextest|machete|postgres|git ...
+# programs, Python, Chromium. What is missing is installed where that is possible without a question, else named.
+#   tools/test-deps.sh nextest|machete|postgres|git|python|chromium ...
 set -euo pipefail
 
 NEXTEST_VERSION=0.9.143
@@ -46,6 +46,15 @@ for need in "$@"; do
         postgres)
             tools/with-postgres.sh --find >/dev/null 2>&1 || apt_install postgresql || true
             tools/with-postgres.sh --find >/dev/null || exit 1
+            ;;
+        python)
+            # Debian keeps what makes virtual environments in a package of its own.
+            python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv || true
+            python3 -c 'import ensurepip, venv' 2>/dev/null || fail "Python with venv is missing; on Debian and Ubuntu: apt-get install python3-venv"
+            ;;
+        chromium)
+            command -v chromium >/dev/null || apt_install chromium || true
+            command -v chromium >/dev/null || fail "chromium is missing; on Debian: apt-get install chromium"
             ;;
         *) fail "do not know '$need'" ;;
     esac

@@ -3,7 +3,7 @@
 use super::{
     bounded::Bounded,
     extract::{Body, Caller, Id, Params},
-    openapi::responses::{BadBody, Conflict, Guarded, Missing},
+    openapi::responses::{BadBody, Conflict, Guarded, Missing, Reused},
     problem::Problem,
     router::ApiState,
 };
@@ -138,7 +138,7 @@ pub(super) async fn interrupt_agent(
 /// Like `interrupt_agent` for the agents in `agent_ids`, or with all for every agent of yours that works.
 #[utoipa::path(
     post, path = "/agents/interrupt", tag = "agents", security(("ApiKeyAuth" = [])), request_body = InterruptAgents,
-    responses((status = 200, description = "Which were stopped", body = InterruptedAgents), BadBody, Missing, Guarded),
+    responses((status = 200, description = "Which were stopped", body = InterruptedAgents), BadBody, Reused, Missing, Guarded),
     extensions(("x-openai-isConsequential" = json!(true)))
 )]
 pub(super) async fn interrupt_agents(
@@ -155,7 +155,7 @@ pub(super) async fn interrupt_agents(
 #[utoipa::path(
     post, path = "/agents/{id}/terminate", tag = "agents", security(("ApiKeyAuth" = [])), request_body = TerminateAgent,
     params(("id" = AgentId, Path, description = "The agent's id")),
-    responses((status = 200, description = "The agent", body = AgentResource), BadBody, Missing, Guarded),
+    responses((status = 200, description = "The agent", body = AgentResource), BadBody, Reused, Missing, Guarded),
     extensions(("x-openai-isConsequential" = json!(true)))
 )]
 pub(super) async fn terminate_agent(
@@ -173,7 +173,7 @@ pub(super) async fn terminate_agent(
 #[utoipa::path(
     post, path = "/agents/{id}/resume", tag = "agents", security(("ApiKeyAuth" = [])), request_body = ResumeAgent,
     params(("id" = AgentId, Path, description = "The agent's id")),
-    responses((status = 200, description = "The agent", body = AgentResource), BadBody, Missing, Guarded),
+    responses((status = 200, description = "The agent", body = AgentResource), BadBody, Reused, Missing, Guarded),
     extensions(("x-openai-isConsequential" = json!(false)))
 )]
 pub(super) async fn resume_agent(

@@ -8,7 +8,7 @@ use super::{auth::KEY_HEADER, problem::Problem, router};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        Content, Object, OpenApi as Document, RefOr, Schema,
+        Content, Object, OpenApi as Document, RefOr, Required, Schema,
         path::{Operation, PathItem},
         schema::Type,
         security::{ApiKey, ApiKeyValue, SecurityScheme},
@@ -18,6 +18,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// Name of the one security scheme.
 const SCHEME: &str = "ApiKeyAuth";
+/// Operations whose fields are all optional and that do nothing without any of them.
+const NEED_A_BODY: [&str; 2] = ["update_task", "interrupt_agents"];
 /// Answers that may hold long texts of agents.
 const BOUNDED: [&str; 7] = ["AgentPage", "AgentResource", "EventLogPage", "EventPage", "OutputPage", "TaskPage", "TaskResource"];
 
@@ -62,7 +64,25 @@ pub fn openapi() -> Document {
     schemas.for_each(nulls::remove_nulls);
     announce_truncation(&mut document);
     spread_examples(&mut document);
+    say_which_bodies_are_needed(&mut document);
     document
+}
+
+/// A request without a body is one with `{}`, which is enough where no field is required.
+fn say_which_bodies_are_needed(document: &mut Document) {
+    let schemas = document.components.as_ref().map(|components| components.schemas.clone()).unwrap_or_default();
+    let has_required = |content: &RefOr<Content>| {
+        let RefOr::T(Content { schema: Some(RefOr::Ref(reference)), .. }) = content else { return true };
+        let name = reference.ref_location.rsplit('/').next().unwrap_or_default();
+        !matches!(schemas.get(name), Some(RefOr::T(Schema::Object(object))) if object.required.is_empty())
+    };
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        let needs = operation.operation_id.as_deref().is_some_and(|id| NEED_A_BODY.contains(&id));
+        if let Some(RefOr::T(body)) = &mut operation.request_body {
+            let required = needs || body.content.values().any(has_required);
+            body.required = Some(if required { Required::True } else { Required::False });
+        }
+    }
 }
 
 /// Says in the schemas what `bounded` may add to an answer.
