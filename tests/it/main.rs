@@ -7,6 +7,7 @@
 mod agents;
 mod architecture;
 mod auth;
+mod chatgpt;
 mod clients;
 mod commands;
 mod events;
