@@ -158,6 +158,8 @@ fn plain(schema: &Value, full: &Value, depth: usize) -> Value {
     for (key, value) in schema.as_object().into_iter().flatten() {
         match key.as_str() {
             "allOf" | "oneOf" | "anyOf" | "example" | "examples" | "propertyNames" | "default" | "additionalProperties" => {}
+            // How a number is kept says nothing to a model, and the document has to stay small.
+            "format" if value == "int32" || value == "int64" || value == "double" => {}
             "type" => {
                 let single = value.as_array().and_then(|types| types.iter().find(|word| *word != "null")).unwrap_or(value);
                 result.insert(key.clone(), single.clone());

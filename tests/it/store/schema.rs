@@ -52,8 +52,13 @@ fn both_engines_have_the_same_tables_columns_and_indexes() {
     assert!(!files.is_empty());
     for file in files {
         let sqlite = outline("sqlite", &file);
-        // The answers' table is the one migration with fewer.
-        assert!(sqlite.len() > if file == "0003_answers.sql" { 8 } else { 10 }, "{sqlite:?}");
+        // A parser that finds next to nothing would compare nothing; two migrations are small.
+        let least = match file.as_str() {
+            "0003_answers.sql" => 9,
+            "0004_monitoring.sql" => 2,
+            _ => 11,
+        };
+        assert!(sqlite.len() >= least, "{sqlite:?}");
         assert_eq!(sqlite, outline("postgres", &file), "{file}");
     }
 }
