@@ -33,11 +33,11 @@ check: fmt-check machete lint doc openapi-check test ## Everything CI runs, chea
 test: test-sqlite test-postgres ## The whole suite on SQLite, then the integration suite on PostgreSQL
 
 test-sqlite: agents test-tools
-	@tools/test-deps.sh git nextest
+	@tools/test-deps.sh git nextest promtool
 	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked
 
 test-postgres: agents test-tools
-	@tools/test-deps.sh git nextest postgres
+	@tools/test-deps.sh git nextest postgres promtool
 	tools/with-postgres.sh $(CARGO) nextest run --locked --test it -E 'not test(/^clients::(documents|browser)::/)'
 
 faults: agents ## The fault suite: kills, hangs, floods, limits, each with its outcome (CASE=part of a name)

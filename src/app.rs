@@ -9,6 +9,7 @@ pub mod events;
 mod files;
 pub mod health;
 pub mod keys;
+mod meters;
 pub mod report;
 mod responses;
 pub mod size;

@@ -11,6 +11,7 @@ use crate::model::{
 };
 pub use local::{FactsGuard, Local, Subscription};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// What a notification is about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -82,6 +83,20 @@ impl Bus {
         };
         // Reads procfs.
         tokio::task::spawn_blocking(move || (measure.0)()).await.ok().flatten()
+    }
+
+    /// Tells of the places for agents with a process: how many there are, and the free ones.
+    pub fn set_places(&self, all: usize, free: Arc<Semaphore>) {
+        match self {
+            Self::Local(local) => local.set_places(all, free),
+        }
+    }
+
+    /// How many places for agents with a process there are, and how many are free. `None`: no runner has told.
+    pub fn places(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Local(local) => local.places(),
+        }
     }
 
     /// Replaces the tunnel's account of itself.

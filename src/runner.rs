@@ -87,8 +87,10 @@ impl Runner {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let starting = if settings.runner.max_starting == 0 { cores } else { settings.runner.max_starting };
         let first_pause = seconds(settings.runner.circuit_pause_seconds);
+        let live = Arc::new(Semaphore::new(settings.runner.max_live_agents));
+        bus.set_places(settings.runner.max_live_agents, live.clone());
         Self {
-            live: Arc::new(Semaphore::new(settings.runner.max_live_agents)),
+            live,
             starting: Arc::new(Semaphore::new(starting)),
             idlers: Arc::default(),
             gate: Gate::new(bus.clone(), settings.runner.circuit_failures, first_pause),

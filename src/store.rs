@@ -15,6 +15,7 @@ mod insert;
 mod json;
 mod keys;
 mod log;
+mod meters;
 mod processes;
 mod report;
 mod runs;
@@ -63,7 +64,9 @@ impl StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if may_work_later(&error) { Self::Unavailable(error.to_string()) } else { Self::Internal(error.to_string()) }
+        let passes = may_work_later(&error);
+        metrics::counter!("mas_store_errors_total", "kind" => if passes { "unavailable" } else { "internal" }).increment(1);
+        if passes { Self::Unavailable(error.to_string()) } else { Self::Internal(error.to_string()) }
     }
 }
 

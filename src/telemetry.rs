@@ -1,4 +1,6 @@
-//! Logs, always to stderr.
+//! Logs, always to stderr; metrics.
+
+pub mod meters;
 
 use crate::config::LogFormat;
 use tracing_subscriber::EnvFilter;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sees to it that the tests find what they need besides Rust and Node.js: git, cargo-nextest, PostgreSQL's server
 # programs, Python, Chromium. What is missing is installed where that is possible without a question, else named.
-#   tools/test-deps.sh nextest|machete|postgres|git|python|chromium ...
+#   tools/test-deps.sh nextest|machete|postgres|promtool|git|python|chromium ...
 set -euo pipefail
 
 NEXTEST_VERSION=0.9.143
@@ -55,6 +55,15 @@ for need in "$@"; do
         chromium)
             command -v chromium >/dev/null || apt_install chromium || true
             command -v chromium >/dev/null || fail "chromium is missing; on Debian: apt-get install chromium"
+            ;;
+        promtool)
+            # Unpacked, not installed: the package would start a server.
+            dir=${CARGO_TARGET_DIR:-target}/prometheus
+            command -v promtool >/dev/null || [ -x "$dir/usr/bin/promtool" ] || {
+                mkdir -p "$dir"
+                (cd "$dir" && apt-get -qq download prometheus >&2 && dpkg -x prometheus_*.deb . && rm prometheus_*.deb) ||
+                    echo "test-deps: promtool is missing; the alerts and the metrics' format are not checked" >&2
+            }
             ;;
         *) fail "do not know '$need'" ;;
     esac

@@ -4,7 +4,7 @@ use super::{caller::Caller, problem::Problem, router::ApiState};
 use crate::app::error::AppError;
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -19,6 +19,7 @@ pub(super) async fn guard(State(state): State<ApiState>, mut request: Request, n
         // Only failing requests are counted and refused by address: behind a tunnel everybody has the same one,
         // and strangers must not lock out the holder of a valid key.
         Err(AppError::InvalidKey) => {
+            metrics::counter!("mas_http_refused_total", "reason" => "key").increment(1);
             return match state.failures.check(&Caller::of(&request, state.settings.behind_tunnel)) {
                 Ok(_) => Problem::from(AppError::InvalidKey).into_response(),
                 Err(wait) => {
@@ -37,12 +38,26 @@ pub(super) async fn guard(State(state): State<ApiState>, mut request: Request, n
             (standing, next.run(request).await)
         }
         Err(wait) => {
+            metrics::counter!("mas_http_refused_total", "reason" => "rate").increment(1);
             let problem = Problem::too_many(wait, "this key has used up its requests");
             (state.limits.exhausted(wait), problem.into_response())
         }
     };
     standing.describe(&mut response);
     response
+}
+
+/// Scrapers send a key as a bearer token. Takes it over unless there is one in its own header.
+pub(super) async fn take_bearer(mut request: Request) -> Request {
+    let headers = request.headers_mut();
+    if !headers.contains_key(KEY_HEADER) {
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
+        let key = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key.trim());
+        if let Some(key) = key.and_then(|key| HeaderValue::from_str(key).ok()) {
+            headers.insert(KEY_HEADER, key);
+        }
+    }
+    request
 }
 
 /// The key as sent; a missing, repeated or unreadable one is as good as an empty one.

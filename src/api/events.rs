@@ -5,6 +5,7 @@ mod socket;
 
 use super::{
     extract::{Caller, Id, Params},
+    meter::OpenStream,
     openapi::responses::{Guarded, Missing},
     problem::Problem,
     router::ApiState,
@@ -70,7 +71,12 @@ pub(super) async fn list_task_events(
     };
     // Without `take_until` a graceful shutdown would wait for every open stream.
     let items = state.app.stream_task_events(who, id, after).await?.take_until(state.stop.clone().cancelled_owned());
-    let stream = Sse::new(items.map(frame)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    let open = OpenStream::new("sse");
+    let items = items.map(move |item| {
+        let _is_open = &open;
+        frame(item)
+    });
+    let stream = Sse::new(items).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     Ok(([("x-accel-buffering", "no")], stream).into_response())
 }
 
@@ -105,7 +111,12 @@ pub(super) async fn list_events(
     query.after = last_event_id(&headers)?.or(query.after);
     let reader = state.app.stream_events(who, &query).await?;
     if !is_socket {
-        let stream = events(reader).map(log_frame).take_until(state.stop.clone().cancelled_owned());
+        let open = OpenStream::new("sse");
+        let frames = events(reader).map(move |item| {
+            let _is_open = &open;
+            log_frame(item)
+        });
+        let stream = frames.take_until(state.stop.clone().cancelled_owned());
         return Ok(
             ([("x-accel-buffering", "no")], Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))).into_response()
         );
@@ -119,6 +130,7 @@ pub(super) async fn list_events(
     let token = state.sockets.token();
     let upgrade = upgrade.max_message_size(socket::MOST_BYTES).max_frame_size(socket::MOST_BYTES);
     Ok(upgrade.on_upgrade(async move |connection| {
+        let _open = OpenStream::new("websocket");
         socket::serve(connection, reader, state.stop).await;
         drop(token);
     }))

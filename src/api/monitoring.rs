@@ -1,4 +1,4 @@
-//! `/performance/report`: how the work goes.
+//! `/performance/report` and `/metrics`: how the work goes, for people and for Prometheus.
 
 use super::{
     bounded::Bounded,
@@ -11,7 +11,11 @@ use crate::{
     app::report::{PerformanceReport, ReportQuery},
     model::key::Scope,
 };
-use axum::{extract::State, http::StatusCode};
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
 
 /// Report how the work goes
 ///
@@ -27,4 +31,18 @@ pub(super) async fn get_performance_report(
     Params(query): Params<ReportQuery>,
 ) -> Result<Bounded<PerformanceReport>, Problem> {
     Ok(state.bounded(StatusCode::OK, state.app.get_performance_report(caller.needs(Scope::Read)?, query).await?))
+}
+
+/// Metrics in the text format of Prometheus
+///
+/// Sums over all users, without names or ids. The key may also come as `Authorization: Bearer`. Counters begin anew with the process.
+#[utoipa::path(
+    get, path = "/metrics", tag = "system", security(("ApiKeyAuth" = [])),
+    responses((status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain", example = "# TYPE mas_tasks gauge\nmas_tasks{status=\"created\"} 3\n"), Guarded)
+)]
+pub(super) async fn get_metrics(State(state): State<ApiState>, caller: Caller) -> Result<Response, Problem> {
+    caller.needs(Scope::Read)?;
+    state.app.update_gauges().await;
+    let text = state.settings.metrics.render();
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

@@ -58,6 +58,7 @@ pub fn openapi() -> Document {
     let routes = OpenApiRouter::with_openapi(Base::openapi())
         .merge(router::guarded_routes())
         .merge(router::changing_routes())
+        .merge(router::scraped_routes())
         .merge(router::open_routes());
     let (_, mut document) = routes.split_for_parts();
     let schemas = document.components.iter_mut().flat_map(|components| components.schemas.values_mut());

@@ -136,6 +136,10 @@ fn next_step(code: &str) -> &'static str {
 impl From<AppError> for Problem {
     /// The one place where faults are logged.
     fn from(error: AppError) -> Self {
+        if let AppError::LimitReached(limit) = &error {
+            let (name, set_by) = (limit.name.clone(), limit.set_by.as_str());
+            metrics::counter!("mas_limits_reached_total", "name" => name, "set_by" => set_by).increment(1);
+        }
         let status = match &error {
             AppError::Validation(_) => StatusCode::UNPROCESSABLE_ENTITY,
             AppError::NotFound(_) => StatusCode::NOT_FOUND,

@@ -17,6 +17,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware::{from_fn, from_fn_with_state, map_request},
 };
+use metrics_exporter_prometheus::PrometheusHandle;
 use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::{
@@ -55,6 +56,8 @@ pub struct ApiSettings {
     pub request_timeout: Duration,
     /// Requests each key may make, all of them as a burst.
     pub requests_per_minute: u32,
+    /// Gives the text of `/metrics`.
+    pub metrics: PrometheusHandle,
     /// Requests without a valid key from one address.
     pub failed_auth_per_minute: u32,
 }
@@ -99,6 +102,11 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(monitoring::get_performance_report))
 }
 
+/// `/metrics`, whose key may come as a bearer token.
+pub(super) fn scraped_routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(monitoring::get_metrics))
+}
+
 /// Routes that change what is there and make nothing new. [`once`] answers their exact repetition.
 pub(super) fn changing_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
@@ -126,8 +134,11 @@ pub fn router(app: App, settings: ApiSettings, stop: CancellationToken, sockets:
     let (guarded, _) = guarded_routes().split_for_parts();
     let (changing, _) = changing_routes().split_for_parts();
     let guarded = guarded.merge(changing.route_layer(from_fn_with_state(state.clone(), once::once)));
+    let (scraped, _) = scraped_routes().split_for_parts();
+    let guard = from_fn_with_state(state.clone(), auth::guard);
+    let scraped = scraped.route_layer(guard.clone()).route_layer(map_request(auth::take_bearer));
     let (open, _) = open_routes().split_for_parts();
-    let routes = guarded.route_layer(from_fn_with_state(state.clone(), auth::guard)).merge(open).merge(docs::routes());
+    let routes = guarded.route_layer(guard).merge(scraped).merge(open).merge(docs::routes());
     #[cfg(test)]
     let routes = routes.merge(super::testing::routes());
     layered(routes, &state).with_state(state)

@@ -50,6 +50,7 @@ pub(super) fn settings() -> ApiSettings {
         behind_tunnel: false,
         body_limit_bytes: 100_000,
         request_timeout: Duration::from_secs(44),
+        metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
         requests_per_minute: 1_000,
         failed_auth_per_minute: 30,
     }

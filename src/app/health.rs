@@ -114,11 +114,15 @@ impl App {
     }
 }
 
+/// Room in the directory for whoever is not root.
+pub(super) fn free_bytes(dir: &Path) -> rustix::io::Result<u64> {
+    rustix::fs::statvfs(dir).map(|found| found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// Looks at the room in the directory.
 fn disk(dir: &Path) -> Check {
-    match rustix::fs::statvfs(dir) {
-        Ok(found) => {
-            let free = found.f_bavail.saturating_mul(found.f_frsize);
+    match free_bytes(dir) {
+        Ok(free) => {
             let ok = free >= LEAST_FREE_BYTES;
             let advice =
                 if ok { "" } else { ": nothing can be stored; make room in the data directory (`mas gc` reclaims some)" };

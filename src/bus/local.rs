@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Measures what an agent's processes use.
 #[derive(Clone)]
@@ -28,6 +28,7 @@ pub struct Local {
     topics: Mutex<HashMap<Topic, Listeners>>,
     runner: Mutex<RunnerStatus>,
     tunnel: Mutex<Option<TunnelStatus>>,
+    places: Mutex<Option<(usize, Arc<Semaphore>)>>,
     facts: Mutex<HashMap<AgentId, (u64, Measure)>>,
 }
 
@@ -82,6 +83,14 @@ impl Local {
 
     pub(super) fn runner_status(&self) -> RunnerStatus {
         lock(&self.runner).clone()
+    }
+
+    pub(super) fn set_places(&self, all: usize, free: Arc<Semaphore>) {
+        *lock(&self.places) = Some((all, free));
+    }
+
+    pub(super) fn places(&self) -> Option<(usize, usize)> {
+        lock(&self.places).as_ref().map(|(all, free)| (*all, free.available_permits()))
     }
 
     pub(super) fn set_tunnel_status(&self, status: TunnelStatus) {

@@ -15,6 +15,7 @@ use crate::{
     telemetry, tunnel,
 };
 use anyhow::{Context, anyhow, bail};
+use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::ErrorKind,
@@ -42,6 +43,9 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
+    let metrics =
+        telemetry::meters::install(env!("CARGO_PKG_VERSION"), config.rehearsal.enabled).map_err(|error| anyhow!(error))?;
+    let upkeep = tokio::spawn(keep_up(metrics.clone()));
     let listener = TcpListener::bind(config.server.bind)
         .await
         .with_context(|| format!("server.bind: cannot listen on {}; is another server running there?", config.server.bind))?;
@@ -95,13 +99,14 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     });
 
     let sockets = TaskTracker::new();
-    let router = api::router(app, api_settings(config), stop.clone(), sockets.clone());
+    let router = api::router(app, api_settings(config, metrics.clone()), stop.clone(), sockets.clone());
     let grace = Duration::from_secs(config.server.shutdown_seconds);
     api::serve(listener, router, stop.clone(), grace).await;
     sockets.close();
     if tokio::time::timeout(grace, sockets.wait()).await.is_err() {
         tracing::warn!("WebSockets were still open at the end of server.shutdown_seconds");
     }
+    upkeep.abort();
     close_tunnel.cancel();
     if let Some(tunnelling) = tunnelling {
         drop(tunnelling.await);
@@ -119,6 +124,15 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(data.address());
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Gathers what was measured even when nobody asks for it.
+async fn keep_up(metrics: PrometheusHandle) {
+    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tick.tick().await;
+        metrics.run_upkeep();
+    }
 }
 
 /// Connections, agents and their files each take descriptors; the usual soft limit of 1024 is soon reached.
@@ -178,8 +192,9 @@ pub(super) fn app_settings(config: &Config) -> AppSettings {
     }
 }
 
-fn api_settings(config: &Config) -> api::ApiSettings {
+fn api_settings(config: &Config, metrics: PrometheusHandle) -> api::ApiSettings {
     api::ApiSettings {
+        metrics,
         requests_per_minute: config.limits.requests_per_minute,
         failed_auth_per_minute: config.limits.failed_auth_per_minute,
         body_limit_bytes: config.server.body_limit_bytes,

@@ -273,6 +273,7 @@ impl Actor {
     }
 
     async fn finish(&mut self, exit: &ExitRecord, partial_tail: Option<&str>) -> Flow {
+        metrics::counter!("mas_process_exits_total", "reason" => exit.reason.as_str()).increment(1);
         let stderr = self.dir.stderr_tail(STDERR_BYTES);
         let input = Input::Exited { exit, partial_tail, stderr: &stderr, conversation: self.conversation().await };
         let reaction = self.machine.handle(&self.brief, Utc::now(), input);
@@ -280,6 +281,7 @@ impl Actor {
     }
 
     async fn finish_vanished(&mut self, partial_tail: Option<&str>) -> Flow {
+        metrics::counter!("mas_process_exits_total", "reason" => "vanished").increment(1);
         match process::kill_leftovers(&self.dir).await {
             Ok(0) => {}
             Ok(killed) => tracing::warn!(agent = %self.agent.id, killed, "ended what a vanished agent had left"),

@@ -37,6 +37,7 @@ impl State {
         self.openings = 0;
         self.is_on_trial = false;
         self.trial = None;
+        metrics::gauge!("mas_circuit_open").set(0.0);
     }
 }
 
@@ -115,6 +116,8 @@ impl Gate {
                     let pause = (self.first_pause * 2_i32.saturating_pow(state.openings.min(20))).min(LONGEST_PAUSE);
                     state.openings += 1;
                     state.is_on_trial = true;
+                    metrics::gauge!("mas_circuit_open").set(1.0);
+                    metrics::counter!("mas_provider_pauses_total", "cause" => "circuit").increment(1);
                     let reason = format!("too many failures in a row, the last one `{}`: {}", failure.code, failure.detail);
                     self.close(&mut state, now + pause, reason);
                 }
@@ -130,6 +133,7 @@ impl Gate {
     pub(super) fn pause(&self, until: DateTime<Utc>, reason: String) {
         let mut state = self.state();
         state.trial = None;
+        metrics::counter!("mas_provider_pauses_total", "cause" => "provider").increment(1);
         self.close(&mut state, until, reason);
         drop(state);
         self.changed.send_replace(());

@@ -4,12 +4,13 @@ use super::{
     Store, StoreError,
     db::{micros, on, text, uncancelled, word},
     json::JsonText,
+    meters,
     tasks::change_sql,
 };
 use crate::model::{
     agent::{Agent, AgentStatus, AgentType},
     id::{AgentId, RunId, TaskId},
-    run::Failure,
+    run::{Failure, FailureCode},
     task::TaskStatus,
 };
 use chrono::{DateTime, Utc};
@@ -231,7 +232,8 @@ impl Store {
                 sqlx::query(MARK).bind(id.uuid()).bind(micros(at)).execute(&mut *t).await?;
                 sqlx::query(END).bind(id.uuid()).execute(&mut *t).await?;
                 let end = sqlx::query(END_WAITING).bind(id.uuid()).bind(TaskStatus::Cancelled.as_str());
-                end.bind(None::<JsonText>).bind(micros(at)).execute(&mut *t).await?;
+                let end = end.bind(None::<JsonText>).bind(micros(at)).execute(&mut *t).await?;
+                meters::ended(TaskStatus::Cancelled, None, end.rows_affected());
                 Some(())
             });
             Ok(())
@@ -251,6 +253,7 @@ impl Store {
         const FAIL: &str = "UPDATE agent SET status = CASE WHEN terminate_requested THEN 'terminated' ELSE 'failed' END, \
                             failure = CASE WHEN terminate_requested THEN NULL ELSE $2 END, generation = generation + 1, \
                             updated_at = $3 WHERE id = $1 AND status = 'starting'";
+        let code = failure.code;
         let of_agent = JsonText::of(failure)?;
         let of_waiting = JsonText::of(&crate::store::waiting_failure(agent, failure))?;
         let db = self.db.clone();
@@ -258,7 +261,7 @@ impl Store {
             let _done: Option<()> = on!(tx db, |t| {
                 sqlx::query(FAIL).bind(agent.uuid()).bind(of_agent.clone()).bind(micros(at)).execute(&mut *t).await?;
                 if let Some(task) = task {
-                    sqlx::query(change_sql(TaskStatus::Failed, ""))
+                    let failed = sqlx::query(change_sql(TaskStatus::Failed, ""))
                         .bind(task.uuid())
                         .bind(TaskStatus::Failed.as_str())
                         .bind(Some(of_agent))
@@ -268,9 +271,11 @@ impl Store {
                         .bind(false)
                         .execute(&mut *t)
                         .await?;
+                    meters::ended(TaskStatus::Failed, Some(code), failed.rows_affected());
                 }
                 let end = sqlx::query(END_WAITING).bind(agent.uuid()).bind(TaskStatus::Failed.as_str());
-                end.bind(Some(of_waiting)).bind(micros(at)).execute(&mut *t).await?;
+                let end = end.bind(Some(of_waiting)).bind(micros(at)).execute(&mut *t).await?;
+                meters::ended(TaskStatus::Failed, Some(FailureCode::AgentFailed), end.rows_affected());
                 Some(())
             });
             Ok(())

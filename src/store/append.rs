@@ -6,6 +6,7 @@ use super::{
     db::{micros, on, text, uncancelled},
     events::EventRow,
     json::JsonText,
+    meters,
     runs::INSERT_RUN,
     tasks::{TaskRow, change_sql},
 };
@@ -267,8 +268,8 @@ impl Store {
         let db = self.db.clone();
         let b = Prepared::new(batch)?;
         // An outer `None` rolls back.
-        let mut refused = false;
-        let (done, refused): (Option<Option<TaskRow>>, bool) = uncancelled(async move {
+        let (mut refused, mut waiting) = (false, 0);
+        let (done, refused, waiting): (Option<Option<TaskRow>>, bool, u64) = uncancelled(async move {
             let done = on!(tx db, |t| {
                 if let Some((begun, outcome)) = b.begun {
                     let run = begun.run;
@@ -326,7 +327,7 @@ impl Store {
                     }
                     if let Some((status, failure)) = b.waiting {
                         let end = sqlx::query(END_WAITING).bind(b.agent_id).bind(status.as_str()).bind(failure).bind(b.at);
-                        end.execute(&mut *t).await?;
+                        waiting = end.execute(&mut *t).await?.rows_affected();
                     }
                     if let Some((id, state, started_at, session)) = b.next {
                         let insert = sqlx::query(INSERT_NEXT).bind(id).bind(b.agent_id).bind(b.run_id).bind(state);
@@ -371,11 +372,15 @@ impl Store {
                     None
                 }
             });
-            Ok((done, refused))
+            Ok((done, refused, waiting))
         })
         .await?;
         Ok(match done {
-            Some(row) => Appended::Done { task: row.map(TaskRow::into_task).transpose()?.map(Box::new) },
+            Some(row) => {
+                let task = row.map(TaskRow::into_task).transpose()?.map(Box::new);
+                meters::stored(batch, task.as_deref(), waiting);
+                Appended::Done { task }
+            }
             None if refused => Appended::Refused,
             None => Appended::Stale,
         })

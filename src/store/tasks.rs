@@ -4,6 +4,7 @@ use super::{
     Store, StoreError,
     db::{micros, on, text, word},
     json::JsonText,
+    meters,
 };
 use crate::model::{
     agent::AgentType,
@@ -201,7 +202,7 @@ impl Store {
     /// was faster, there is no such task, or its status may not make the transition.
     pub async fn change_task(&self, id: TaskId, generation: i64, change: &TaskChange) -> Result<Option<Task>, StoreError> {
         let failure = JsonText::of_option(change.failure.as_ref())?;
-        one(on!(write & self.db, |p| sqlx::query_as(change_sql(change.status, " AND generation = $8"))
+        let changed = one(on!(write & self.db, |p| sqlx::query_as(change_sql(change.status, " AND generation = $8"))
             .bind(id.uuid())
             .bind(change.status.as_str())
             .bind(failure)
@@ -211,7 +212,11 @@ impl Store {
             .bind(change.dead_letter)
             .bind(generation)
             .fetch_optional(p)
-            .await?))
+            .await?));
+        if let Ok(Some(task)) = &changed {
+            meters::changed(task);
+        }
+        changed
     }
 
     /// Sets title and priority where given; the generation stays. `None`: there is no such task.

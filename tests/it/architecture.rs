@@ -11,7 +11,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("model", &[][..]),
         ("config", &["model"]),
-        ("telemetry", &["config"]),
+        ("telemetry", &["model", "config"]),
         ("shutdown", &[]),
         ("process", &["model"]),
         ("adapter", &["model"]),

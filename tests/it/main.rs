@@ -17,6 +17,7 @@ mod files;
 mod gpt;
 mod housekeeping;
 mod limits;
+mod monitoring;
 mod process;
 mod recovery;
 mod store;

@@ -6,7 +6,7 @@ use super::{actions::openapi_actions, openapi};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const OPERATIONS: [&str; 22] = [
+const OPERATIONS: [&str; 23] = [
     "cancel_task",
     "create_agent",
     "create_task",
@@ -14,6 +14,7 @@ const OPERATIONS: [&str; 22] = [
     "get_agent",
     "get_agent_output",
     "get_health",
+    "get_metrics",
     "get_performance_report",
     "get_readiness",
     "get_task",

@@ -37,7 +37,10 @@ impl Actor {
         }
         self.machine.start_clock(&self.brief, Utc::now());
         match self.launch().await {
-            Ok(started) => self.begin_with(Some(&started)).await,
+            Ok(started) => {
+                metrics::counter!("mas_process_starts_total").increment(1);
+                self.begin_with(Some(&started)).await
+            }
             Err(NotStarted::Refused(exit)) => self.finish(&exit, None).await,
             Err(NotStarted::ShimLost(problem)) => {
                 tracing::warn!(problem, agent = %self.agent.id, "the agent's shim died at its start");
@@ -101,6 +104,7 @@ impl Actor {
         self.machine.reread(Utc::now());
         let was_launched = self.machine.is_launched;
         tracing::info!(agent = %self.agent.id, ?liveness, was_launched, "found an agent of an earlier start");
+        metrics::counter!("mas_process_recoveries_total").increment(1);
         let flow = match liveness {
             // The server died before it started the process, or while it was about to.
             Liveness::NotStarted | Liveness::Vanished(None) if !was_launched => self.start_again().await,
