@@ -37,7 +37,7 @@ fn deploy(name: &str) -> String {
 
 /// The expressions of a dashboard's panels.
 fn expressions(dashboard: &Value) -> Vec<String> {
-    let targets = dashboard["panels"].as_array().expect("panels").iter().flat_map(|panel| panel["targets"].as_array());
+    let targets = dashboard["panels"].as_array().expect("panels").iter().filter_map(|panel| panel["targets"].as_array());
     targets.flatten().map(|target| target["expr"].as_str().expect("an expression").to_owned()).collect()
 }
 
@@ -94,7 +94,7 @@ async fn metrics_need_a_key_that_may_come_as_a_bearer_token() {
     let good = app.send(bearer(KEY)).await;
     assert_eq!(good.status, 200, "{}", good.text);
     assert!(value(&good.text, r#"mas_http_refused_total{reason="key"}"#) >= 2);
-    let elsewhere = app.request_as(None, Method::GET, "/tasks").header("Authorization", format!("Bearer {}", KEY));
+    let elsewhere = app.request_as(None, Method::GET, "/tasks").header("Authorization", format!("Bearer {KEY}"));
     app.send(elsewhere).await.problem(403, "invalid_key");
 }
 
