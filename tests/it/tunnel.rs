@@ -1,7 +1,7 @@
 //! Tunnels: shell scripts stand in for the client, and a listener of the test for the tunnel service.
 
 mod real;
-mod service;
+pub(crate) mod service;
 
 use crate::support::{PATIENCE, TestApp, until};
 use mas_gateway::process::{Liveness, ProcessDir};

@@ -7,21 +7,21 @@ use tokio::{
 };
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     Forward,
     Hang,
     /// Content type, status, body.
     Answer(&'static str, u16, &'static str),
 }
 
-pub(super) struct Service {
+pub(crate) struct Service {
     port: u16,
     state: Arc<Mutex<(Mode, String)>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Service {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
         let port = listener.local_addr().expect("bound").port();
         let state = Arc::new(Mutex::new((Mode::Forward, String::new())));
@@ -36,15 +36,15 @@ impl Service {
         Self { port, state, task }
     }
 
-    pub(super) fn url(&self, name: &str) -> String {
+    pub(crate) fn url(&self, name: &str) -> String {
         format!("http://{name}.localhost:{}", self.port)
     }
 
-    pub(super) fn forward_to(&self, address: &str) {
+    pub(crate) fn forward_to(&self, address: &str) {
         address.clone_into(&mut self.state.lock().expect("unpoisoned").1);
     }
 
-    pub(super) fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         self.state.lock().expect("unpoisoned").0 = mode;
     }
 }
