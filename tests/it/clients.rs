@@ -1,6 +1,8 @@
 //! The gateway and its documents through the eyes of programs that others wrote; `tests/tools/install.sh` installs them.
 
+mod browser;
 mod documents;
+mod schemathesis;
 
 use std::{
     path::{Path, PathBuf},
