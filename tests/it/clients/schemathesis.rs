@@ -3,6 +3,7 @@
 
 use super::{run, tool};
 use crate::support::{KEY, TestApp};
+use serde_json::json;
 use std::process::Command;
 
 /// A stand-in for the agents' CLI: it is installed, and nothing works with it.
@@ -24,6 +25,11 @@ async fn fuzz(key: Option<&str>) {
         Ok(seconds) => schemathesis.args(["--max-examples=1000", "--max-time", &seconds]),
         Err(_) => schemathesis.args(["--max-examples=10", "--seed=1", "--generation-database=none"]),
     };
+    let task = app.post("/tasks", &json!({"description": "To be looked at."})).await.expect(201);
+    let agent = app.post("/agents", &json!({"name": "to be used"})).await.expect(201);
+    for (name, thing) in [("MAS_TASK_ID", &task), ("MAS_AGENT_ID", &agent)] {
+        schemathesis.env(name, thing["id"].as_str().expect("an id"));
+    }
     if let Some(key) = key {
         schemathesis.args(["--header", &format!("X-MAS-Key: {key}")]);
     }
