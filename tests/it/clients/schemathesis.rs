@@ -20,7 +20,11 @@ async fn fuzz(key: Option<&str>) {
     app.launch();
     let mut schemathesis = Command::new(tool("python/venv/bin/schemathesis"));
     schemathesis.arg("--config-file").arg(tool("python/schemathesis.toml"));
-    schemathesis.arg("run").arg(format!("http://{}/openapi.json", app.address)).args(["--continue-on-failure", "--warnings=off"]);
+    schemathesis.arg("run").arg(format!("http://{}/openapi.json", app.address)).args([
+        "--continue-on-failure",
+        "--warnings=off",
+        "--request-timeout=45",
+    ]);
     match std::env::var("MAS_FUZZ_SECONDS") {
         Ok(seconds) => schemathesis.args(["--max-examples=1000", "--max-time", &seconds]),
         Err(_) => schemathesis.args(["--max-examples=10", "--seed=1", "--generation-database=none"]),

@@ -13,7 +13,8 @@ REAL = {"task": os.environ.get("MAS_TASK_ID"), "agent": os.environ.get("MAS_AGEN
 def before_call(context, case, kwargs):
     """No call waits: a wait that is allowed becomes none, others go as they are. Three made-up ids in four become real."""
     body, query, path = case.body, case.query, case.path_parameters
-    if isinstance(body, dict) and type(body.get("wait_seconds")) is int and 1 <= body["wait_seconds"] <= 40:
+    wait = body.get("wait_seconds") if isinstance(body, dict) else None
+    if type(wait) in (int, float) and 0 < wait <= 40 and wait == int(wait):
         body["wait_seconds"] = 0
     if isinstance(query, dict) and str(query.get("wait_seconds")) in map(str, range(1, 41)):
         query["wait_seconds"] = 0
