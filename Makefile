@@ -49,7 +49,7 @@ crowd: agents ## 64 real agents with 8 places, and a killed server in the middle
 	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked --test it --run-ignored only --no-capture -E 'test(/crowd::/)'
 
 test-fast: ## On SQLite, without the tests that start a real agent CLI or an outside client
-	@tools/test-deps.sh git nextest
+	@tools/test-deps.sh git nextest promtool
 	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked -E 'not test(/cli_|^clients::/)'
 
 fuzz-api: ## Requests made from the OpenAPI document, for FUZZ_SECONDS (600): schemathesis with and without a key

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sees to it that the tests find what they need besides Rust and Node.js: git, cargo-nextest, PostgreSQL's server
-# programs, Python, Chromium. What is missing is installed where that is possible without a question, else named.
+# programs, promtool, Python, Chromium. What is missing is installed where that is possible without a question, else named.
 #   tools/test-deps.sh nextest|machete|postgres|promtool|git|python|chromium ...
 set -euo pipefail
 
@@ -13,16 +13,20 @@ fail() {
 }
 
 # apt-get without questions, as root or through a sudo that needs no password.
-apt_install() {
+as_root_apt() {
     local as_root=()
     command -v apt-get >/dev/null || return 1
     if [ "$(id -u)" != 0 ]; then
         sudo -n true 2>/dev/null || return 1
         as_root=(sudo -n)
     fi
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" >&2
+}
+
+apt_install() {
     echo "Installing the Debian package $1 ..." >&2
-    "${as_root[@]}" apt-get -qq update >&2 || true # an old package list may do
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$1" >&2
+    as_root_apt update || true # an old package list may do
+    as_root_apt install -y --no-install-recommends "$1"
 }
 
 # Half-optimised: these run for seconds, and compile sooner so.
@@ -62,8 +66,9 @@ for need in "$@"; do
             dir=${CARGO_TARGET_DIR:-target}/prometheus
             command -v promtool >/dev/null || [ -x "$dir/usr/bin/promtool" ] || {
                 mkdir -p "$dir"
-                (cd "$dir" && apt-get -qq download prometheus >&2 && dpkg -x prometheus_*.deb . && rm prometheus_*.deb) ||
-                    echo "test-deps: promtool is missing; the alerts and the metrics' format are not checked" >&2
+                as_root_apt update || true
+                (cd "$dir" && apt-get -qq -o APT::Sandbox::User=root download prometheus >&2 && dpkg -x prometheus_*.deb . && rm prometheus_*.deb) ||
+                    fail "promtool is missing; on Debian and Ubuntu it is in the package prometheus, elsewhere in Prometheus' release"
             }
             ;;
         *) fail "do not know '$need'" ;;

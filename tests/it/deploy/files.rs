@@ -7,9 +7,6 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// They come with the metrics.
-const NOT_YET: [&str; 2] = ["./alerts.yml", "./grafana-dashboard.json"];
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -95,11 +92,7 @@ fn compose_names_what_exists() {
     for (name, service) in services {
         for volume in items(service, "volumes") {
             let source = volume.as_str().expect("short form").split(':').next().expect("a source");
-            let known = if source.starts_with('.') {
-                exists(source) || NOT_YET.contains(&source)
-            } else {
-                compose["volumes"].get(source).is_some()
-            };
+            let known = if source.starts_with('.') { exists(source) } else { compose["volumes"].get(source).is_some() };
             assert!(known, "{name} mounts {source}, which is not there");
         }
         for file in items(service, "env_file") {
