@@ -5,7 +5,7 @@
 mod local;
 
 use crate::model::{
-    id::{AgentId, TaskId},
+    id::{AgentId, ProposalId, SwarmId, TaskId, WorkflowRunId},
     runner::{Pause, ProcessFacts, RunnerStatus},
     tunnel::TunnelStatus,
 };
@@ -24,6 +24,14 @@ pub enum Topic {
     Control(AgentId),
     /// The agent or its events changed.
     Agent(AgentId),
+    /// The swarm, its members or what they share changed.
+    Swarm(SwarmId),
+    /// The run of a workflow, or one of its turns, changed.
+    WorkflowRun(WorkflowRunId),
+    /// The proposal or its ballots changed.
+    Proposal(ProposalId),
+    /// There may be work for the orchestrator: something new, or wanted of it.
+    Orchestrate,
     /// There are new events, of whichever agent.
     Events,
 }

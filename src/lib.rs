@@ -11,6 +11,7 @@
 //! | [`process`] | the only place that starts processes: shim, files, containment |
 //! | [`adapter`] | what each agent CLI speaks; pure |
 //! | [`runner`] | claims tasks, one actor per agent, recovery |
+//! | [`orchestrator`] | runs of workflows and proposals: asks agents for turns, by pure rules |
 //! | [`housekeeping`] | reclaims what finished work left; backup and restore |
 //! | [`app`] | the operations, the only way in for every front door |
 //! | [`api`] | REST: routes, authentication, limits, problems, streams, `OpenAPI` |
@@ -34,6 +35,7 @@ pub mod config;
 pub mod gpt;
 pub mod housekeeping;
 pub mod model;
+pub mod orchestrator;
 pub mod process;
 pub mod rehearsal;
 pub mod runner;

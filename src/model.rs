@@ -13,6 +13,7 @@ pub mod public_url;
 pub mod quota;
 pub mod run;
 pub mod runner;
+pub mod swarm;
 pub mod task;
 pub mod tunnel;
 mod word;

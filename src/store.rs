@@ -19,7 +19,9 @@ mod meters;
 mod processes;
 mod report;
 mod runs;
+mod swarms;
 mod tasks;
+mod work;
 
 pub use agents::{AgentFilter, AgentUsage};
 pub use append::{Appended, Batch, Begun, RunUpdate};
@@ -35,7 +37,9 @@ pub use log::{EventFilter, LoggedEvent};
 pub use processes::Process;
 pub use report::{Ended, Span, Spent, Times};
 pub use runs::Provision;
+pub use swarms::SwarmFilter;
 pub use tasks::{TaskChange, TaskFilter};
+pub use work::NewWork;
 
 use crate::model::{
     id::AgentId,

@@ -8,6 +8,7 @@ use crate::{
     config::{Config, DataDir, write_private},
     housekeeping,
     model::run::Provenance,
+    orchestrator::Orchestrator,
     process::lock,
     runner::{self, Runner},
     shutdown,
@@ -81,6 +82,8 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     };
     let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus.clone(), settings, stop.clone())).run());
 
+    let orchestrating = tokio::spawn(Orchestrator::new(store.clone(), bus.clone(), stop.clone()).run());
+
     let collecting =
         housekeeping::keep_collecting(store.clone(), data.clone(), config.agent_env.clone(), config.gc.clone(), stop.clone());
     let collecting = tokio::spawn(collecting);
@@ -115,6 +118,7 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     if tokio::time::timeout(grace, runner).await.is_err() {
         tracing::warn!("agents were still being ended at the end of the shutdown time");
     }
+    drop(orchestrating.await);
     // It lets go where it is; what is half removed goes next time.
     drop(collecting.await);
     if config.rehearsal.enabled {

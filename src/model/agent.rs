@@ -1,7 +1,7 @@
 //! Agents: durable workers that outlive their processes.
 
 use super::{
-    id::{AgentId, KeyId},
+    id::{AgentId, KeyId, SwarmId},
     quota::WorkLimits,
     run::{Failure, Provenance},
     word::word_enum,
@@ -153,6 +153,12 @@ pub struct Agent {
     pub session_id: Uuid,
     /// Whether the CLI knows the session, so that it can be resumed.
     pub session_started: bool,
+    /// The swarm it belongs to.
+    pub swarm_id: Option<SwarmId>,
+    /// Its place in the swarm, in the order of joining, from 0.
+    pub swarm_place: Option<i64>,
+    /// The workspace it shares with others, when it has none of its own.
+    pub workspace_name: Option<String>,
     /// The agent whose conversation it took over.
     pub forked_from: Option<AgentId>,
     /// Whether somebody asked to end it.

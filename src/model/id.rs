@@ -90,6 +90,18 @@ id_type!(
     ProcessId, "proc"
 );
 id_type!(
+    /// Identifies a swarm.
+    SwarmId, "swarm"
+);
+id_type!(
+    /// Identifies a run of a workflow.
+    WorkflowRunId, "wfrun"
+);
+id_type!(
+    /// Identifies a proposal.
+    ProposalId, "proposal"
+);
+id_type!(
     /// Identifies an API key (not secret).
     KeyId, "key"
 );

@@ -2,7 +2,7 @@
 
 use super::{
     agent::AgentType,
-    id::{AgentId, KeyId, RunId, TaskId},
+    id::{AgentId, KeyId, RunId, TaskId, WorkflowRunId},
     quota::WorkLimits,
     run::{Failure, Provenance},
     word::word_enum,
@@ -147,6 +147,12 @@ pub struct Task {
     pub limits: WorkLimits,
     /// How it reaches its agent, when it is a message to one.
     pub mode: Option<MessageMode>,
+    /// The run of a workflow it is a turn of.
+    pub workflow_run_id: Option<WorkflowRunId>,
+    /// The workspace its agent shares with others, when it is to have none of its own.
+    pub workspace_name: Option<String>,
+    /// Whether its result waits for somebody's verdict: then the end of its turn makes it `review`, not `complete`.
+    pub reviewed: bool,
     /// The task whose running turn it joined.
     pub joined_task_id: Option<TaskId>,
     /// What to do when the agent's process is lost.

@@ -71,6 +71,9 @@ pub(super) struct AgentRow {
     failure: Option<JsonText>,
     idempotency_key: Option<String>,
     request_hash: String,
+    swarm_id: Option<Uuid>,
+    swarm_place: Option<i64>,
+    workspace_name: Option<String>,
 }
 
 impl AgentRow {
@@ -91,6 +94,9 @@ impl AgentRow {
             limits: self.limits.as_ref().map(JsonText::parse).transpose()?.unwrap_or_default(),
             session_id: self.session_id,
             session_started: self.session_started,
+            swarm_id: self.swarm_id.map(Into::into),
+            swarm_place: self.swarm_place,
+            workspace_name: self.workspace_name,
             forked_from: self.forked_from.map(Into::into),
             terminate_requested: self.terminate_requested,
             failure: self.failure.as_ref().map(JsonText::parse).transpose()?,
@@ -110,8 +116,9 @@ impl AgentRow {
 pub(super) const INSERT_AGENT: &str = "INSERT INTO agent (id, owner, name, agent_type, backend, project, model, status, generation, \
                                        session_id, workspace, branch, base_commit, provenance, created_at, updated_at, key_id, \
                                        durable, system_prompt, limits, session_started, forked_from, terminate_requested, \
-                                       idempotency_key, request_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
-                                       $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25) \
+                                       idempotency_key, request_hash, swarm_id, swarm_place, workspace_name) VALUES ($1, $2, $3, \
+                                       $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
+                                       $23, $24, $25, $26, $27, $28) \
                                        ON CONFLICT (owner, idempotency_key) DO NOTHING";
 
 /// Binds an agent to [`INSERT_AGENT`]; a macro, because the type of a query names its engine.
@@ -143,6 +150,9 @@ macro_rules! bind_agent {
             .bind($agent.terminate_requested)
             .bind($agent.idempotency_key.as_deref().map($crate::store::db::text))
             .bind(&$agent.request_hash)
+            .bind($agent.swarm_id.map($crate::model::id::SwarmId::uuid))
+            .bind($agent.swarm_place)
+            .bind($agent.workspace_name.as_deref().map($crate::store::db::text))
     };
 }
 pub(super) use bind_agent;

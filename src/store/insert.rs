@@ -13,7 +13,7 @@ use crate::model::{
     agent::{Agent, AgentStatus},
     id::{AgentId, KeyId, RunId},
     quota::{KeyLimits, LimitReached, SetBy},
-    task::{MessageMode, Task},
+    task::Task,
 };
 use chrono::{DateTime, NaiveTime, Utc};
 
@@ -51,16 +51,16 @@ impl Quota {
 }
 
 /// The first moment of the day (UTC).
-fn midnight(at: DateTime<Utc>) -> DateTime<Utc> {
+pub(super) fn midnight(at: DateTime<Utc>) -> DateTime<Utc> {
     at.with_time(NaiveTime::MIN).single().unwrap_or(at)
 }
 
 /// One thing to count: the query for all keys, and what must not be reached.
-struct Check {
-    name: &'static str,
-    set_by: SetBy,
-    sql: &'static str,
-    most: f64,
+pub(super) struct Check {
+    pub(super) name: &'static str,
+    pub(super) set_by: SetBy,
+    pub(super) sql: &'static str,
+    pub(super) most: f64,
 }
 
 /// The agent of a finished task counts no more, unless somebody wrote to it.
@@ -73,10 +73,10 @@ const SUM_USD: &str = "SELECT CAST(COALESCE(sum(r.cost_usd), 0) AS DOUBLE PRECIS
 const SUM_USD_EXCEPT: &str = "SELECT CAST(COALESCE(sum(r.cost_usd), 0) AS DOUBLE PRECISION) FROM run r JOIN task t ON t.id = r.task_id \
                               WHERE r.started_at >= $2 AND ($1 IS NULL OR t.key_id = $1) AND r.id <> $3";
 /// Holds up everybody else who counts until this transaction ends. The row is the one that appends take cursors from.
-const LOCK: &str = "UPDATE event_cursor SET last = last";
+pub(super) const LOCK: &str = "UPDATE event_cursor SET last = last";
 
 impl Quota {
-    fn checks(&self, is_agent: bool) -> Vec<Check> {
+    pub(super) fn checks(&self, is_agent: bool) -> Vec<Check> {
         let mut checks = Vec::new();
         for (limits, set_by) in [(self.key, SetBy::Key), (self.gateway, SetBy::Gateway)] {
             let mut add = |name, sql, most: Option<f64>| checks.extend(most.map(|most| Check { name, set_by, sql, most }));
@@ -91,21 +91,61 @@ impl Quota {
     }
 }
 
-const INSERT_TASK: &str = "INSERT INTO task (id, owner, title, description, agent_type, project, model, priority, \
+pub(super) const INSERT_TASK: &str = "INSERT INTO task (id, owner, title, description, agent_type, project, model, priority, \
                            timeout_seconds, budget_usd, on_lost, output_schema, idempotency_key, request_hash, status, generation, \
                            cancel_requested, agent_id, run_id, failure, provenance, created_at, updated_at, started_at, \
-                           ended_at, key_id, limits, mode) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
-                           $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28) \
+                           ended_at, key_id, limits, mode, workflow_run_id, workspace_name, reviewed) VALUES ($1, $2, $3, $4, $5, \
+                           $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, \
+                           $27, $28, $29, $30, $31) \
                            ON CONFLICT (owner, idempotency_key) DO NOTHING";
 const EXISTING_TASK: &str = "SELECT * FROM task WHERE owner = $1 AND idempotency_key = $2";
 const EXISTING_AGENT: &str = "SELECT * FROM agent WHERE owner = $1 AND idempotency_key = $2";
 /// Takes the agent's row, so that it cannot end meanwhile.
-const WRITE_TO_AGENT: &str = "UPDATE agent SET durable = TRUE, updated_at = $2 WHERE id = $1 AND NOT terminate_requested \
+pub(super) const WRITE_TO_AGENT: &str = "UPDATE agent SET durable = TRUE, updated_at = $2 WHERE id = $1 AND NOT terminate_requested \
                               AND status NOT IN ('terminated', 'failed', 'lost')";
 
 const REVIVE_AGENT: &str = "UPDATE agent SET status = 'parked', generation = generation + 1, updated_at = $3, failure = NULL, \
                             terminate_requested = FALSE WHERE id = $1 AND status = $2 AND NOT EXISTS \
                             (SELECT 1 FROM process WHERE agent_id = $1 AND ended_at IS NULL)";
+
+/// Binds a task to [`INSERT_TASK`]; a macro, because the type of a query names its engine. The JSON columns come ready made.
+macro_rules! bind_task {
+    ($query:expr, $task:expr, $output_schema:expr, $failure:expr, $limits:expr) => {
+        $query
+            .bind($task.id.uuid())
+            .bind($crate::store::db::text(&$task.owner))
+            .bind($crate::store::db::text(&$task.title))
+            .bind($crate::store::db::text(&$task.description))
+            .bind($task.agent_type.as_str())
+            .bind($crate::store::db::text(&$task.project))
+            .bind($task.model.as_deref().map($crate::store::db::text))
+            .bind($task.priority.rank())
+            .bind(i64::from($task.timeout_seconds))
+            .bind($task.budget_usd)
+            .bind($task.on_lost.as_str())
+            .bind($output_schema)
+            .bind($task.idempotency_key.as_deref().map($crate::store::db::text))
+            .bind(&$task.request_hash)
+            .bind($task.status.as_str())
+            .bind($task.generation)
+            .bind($task.cancel_requested)
+            .bind($task.agent_id.map($crate::model::id::AgentId::uuid))
+            .bind($task.run_id.map($crate::model::id::RunId::uuid))
+            .bind($failure)
+            .bind($task.provenance.as_str())
+            .bind($crate::store::db::micros($task.created_at))
+            .bind($crate::store::db::micros($task.updated_at))
+            .bind($task.started_at.map($crate::store::db::micros))
+            .bind($task.ended_at.map($crate::store::db::micros))
+            .bind($task.key_id.map($crate::model::id::KeyId::uuid))
+            .bind($limits)
+            .bind($task.mode.map($crate::model::task::MessageMode::as_str))
+            .bind($task.workflow_run_id.map($crate::model::id::WorkflowRunId::uuid))
+            .bind($task.workspace_name.as_deref().map($crate::store::db::text))
+            .bind($task.reviewed)
+    };
+}
+pub(super) use bind_task;
 
 /// What happened inside the transaction, unless it was refused.
 enum Outcome {
@@ -125,20 +165,26 @@ macro_rules! reached {
     ($t:expr, $checks:expr, $key:expr, $at:expr, own: $own:expr) => {{
         let mut reached = None;
         if !$checks.is_empty() {
-            sqlx::query(LOCK).execute(&mut *$t).await?;
+            sqlx::query($crate::store::insert::LOCK).execute(&mut *$t).await?;
         }
         for check in $checks.iter() {
-            let key = (check.set_by == SetBy::Key).then_some($key).flatten();
-            let counted = sqlx::query_scalar(check.sql).bind(key).bind(micros(midnight($at)));
+            let key = (check.set_by == $crate::model::quota::SetBy::Key).then_some($key).flatten();
+            let counted =
+                sqlx::query_scalar(check.sql).bind(key).bind($crate::store::db::micros($crate::store::insert::midnight($at)));
             let counted: f64 = counted.fetch_one(&mut *$t).await?;
             if counted - $own >= check.most {
-                reached = Some(LimitReached { name: check.name.to_owned(), set_by: check.set_by, value: check.most });
+                reached = Some($crate::model::quota::LimitReached {
+                    name: check.name.to_owned(),
+                    set_by: check.set_by,
+                    value: check.most,
+                });
                 break;
             }
         }
         reached
     }};
 }
+pub(super) use reached;
 
 impl Store {
     /// Stores a new task, or a message to an agent when `mode` is set, also under concurrent calls.
@@ -182,35 +228,7 @@ impl Store {
                     refusal = Some(Refusal::Over(limit));
                     None
                 } else {
-                    let written = sqlx::query(INSERT_TASK)
-                        .bind(task.id.uuid())
-                        .bind(text(&task.owner))
-                        .bind(text(&task.title))
-                        .bind(text(&task.description))
-                        .bind(task.agent_type.as_str())
-                        .bind(text(&task.project))
-                        .bind(task.model.as_deref().map(text))
-                        .bind(task.priority.rank())
-                        .bind(i64::from(task.timeout_seconds))
-                        .bind(task.budget_usd)
-                        .bind(task.on_lost.as_str())
-                        .bind(output_schema)
-                        .bind(key)
-                        .bind(&task.request_hash)
-                        .bind(task.status.as_str())
-                        .bind(task.generation)
-                        .bind(task.cancel_requested)
-                        .bind(task.agent_id.map(AgentId::uuid))
-                        .bind(task.run_id.map(RunId::uuid))
-                        .bind(failure)
-                        .bind(task.provenance.as_str())
-                        .bind(micros(task.created_at))
-                        .bind(micros(task.updated_at))
-                        .bind(task.started_at.map(micros))
-                        .bind(task.ended_at.map(micros))
-                        .bind(task.key_id.map(KeyId::uuid))
-                        .bind(limits)
-                        .bind(task.mode.map(MessageMode::as_str))
+                    let written = bind_task!(sqlx::query(INSERT_TASK), task, output_schema, failure, limits)
                         .execute(&mut *t)
                         .await?
                         .rows_affected();

@@ -83,6 +83,9 @@ pub(super) struct TaskRow {
     mode: Option<String>,
     joined_task_id: Option<Uuid>,
     dead_letter: bool,
+    workflow_run_id: Option<Uuid>,
+    workspace_name: Option<String>,
+    reviewed: bool,
 }
 
 impl TaskRow {
@@ -106,6 +109,9 @@ impl TaskRow {
             limits: self.limits.as_ref().map(JsonText::parse).transpose()?.unwrap_or_default(),
             mode: self.mode.as_deref().map(word).transpose()?,
             joined_task_id: self.joined_task_id.map(Into::into),
+            workflow_run_id: self.workflow_run_id.map(Into::into),
+            workspace_name: self.workspace_name,
+            reviewed: self.reviewed,
             on_lost: word(&self.on_lost)?,
             output_schema: self.output_schema.as_ref().map(JsonText::parse).transpose()?,
             idempotency_key: self.idempotency_key,

@@ -22,6 +22,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("app", &["model", "store", "bus"]),
         ("api", &["model", "app"]),
         ("runner", &["model", "config", "adapter", "process", "store", "bus"]),
+        ("orchestrator", &["model", "store", "bus"]),
         ("housekeeping", &["model", "config", "process", "store"]),
         ("tunnel", &["model", "config", "process", "bus"]),
         // The composition root.
@@ -41,6 +42,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "app",
                 "api",
                 "runner",
+                "orchestrator",
                 "housekeeping",
                 "tunnel",
             ],

@@ -1,0 +1,169 @@
+//! Swarms and who belongs to them.
+
+use super::{
+    Inserted, NewWork, Quota, Store, StoreError,
+    agents::AgentRow,
+    db::{micros, on, text, uncancelled, word},
+    insert::reached,
+    work::insert_work,
+};
+use crate::model::{
+    agent::Agent,
+    id::{KeyId, SwarmId},
+    swarm::{Swarm, SwarmStatus},
+};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// Which swarms to list.
+#[derive(Debug, Clone, Copy)]
+pub struct SwarmFilter<'a> {
+    /// Only this user's; everybody's when absent.
+    pub owner: Option<&'a str>,
+    /// Only those that stand here.
+    pub status: Option<SwarmStatus>,
+    /// Only those made before this one: the last of the previous page.
+    pub before: Option<SwarmId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A row of `swarm`.
+#[derive(sqlx::FromRow)]
+struct SwarmRow {
+    id: Uuid,
+    owner: String,
+    key_id: Option<Uuid>,
+    name: String,
+    topology: String,
+    project: String,
+    objective: Option<String>,
+    max_agents: i64,
+    auto_scale: bool,
+    status: String,
+    generation: i64,
+    idempotency_key: Option<String>,
+    request_hash: String,
+    provenance: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    stopped_at: Option<DateTime<Utc>>,
+}
+
+impl SwarmRow {
+    fn into_swarm(self) -> Result<Swarm, StoreError> {
+        Ok(Swarm {
+            id: self.id.into(),
+            owner: self.owner,
+            key_id: self.key_id.map(Into::into),
+            name: self.name,
+            topology: word(&self.topology)?,
+            project: self.project,
+            objective: self.objective,
+            max_agents: u32::try_from(self.max_agents).map_err(StoreError::internal)?,
+            auto_scale: self.auto_scale,
+            status: word(&self.status)?,
+            generation: self.generation,
+            idempotency_key: self.idempotency_key,
+            request_hash: self.request_hash,
+            provenance: word(&self.provenance)?,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            stopped_at: self.stopped_at,
+        })
+    }
+}
+
+const INSERT_SWARM: &str = "INSERT INTO swarm (id, owner, key_id, name, topology, project, objective, max_agents, auto_scale, status, \
+                            generation, idempotency_key, request_hash, provenance, created_at, updated_at, stopped_at) \
+                            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+                            ON CONFLICT (owner, idempotency_key) DO NOTHING";
+const EXISTING_SWARM: &str = "SELECT * FROM swarm WHERE owner = $1 AND idempotency_key = $2";
+
+impl Store {
+    /// Stores a new swarm with its agents, or nothing.
+    pub async fn insert_swarm(&self, swarm: &Swarm, agents: Vec<Agent>, quota: &Quota) -> Result<Inserted<Swarm>, StoreError> {
+        let (db, given) = (self.db.clone(), swarm.clone());
+        let work = NewWork { agents, tasks: Vec::new() }.prepare()?;
+        let (checks, key_id) = (quota.checks(true), quota.key_id);
+        let (stored, over) = uncancelled(async move {
+            let (swarm, mut over) = (given, None);
+            let stored = on!(tx db, |t| {
+                let written = sqlx::query(INSERT_SWARM)
+                    .bind(swarm.id.uuid())
+                    .bind(text(&swarm.owner))
+                    .bind(swarm.key_id.map(KeyId::uuid))
+                    .bind(text(&swarm.name))
+                    .bind(swarm.topology.as_str())
+                    .bind(text(&swarm.project))
+                    .bind(swarm.objective.as_deref().map(text))
+                    .bind(i64::from(swarm.max_agents))
+                    .bind(swarm.auto_scale)
+                    .bind(swarm.status.as_str())
+                    .bind(swarm.generation)
+                    .bind(swarm.idempotency_key.as_deref().map(text))
+                    .bind(&swarm.request_hash)
+                    .bind(swarm.provenance.as_str())
+                    .bind(micros(swarm.created_at))
+                    .bind(micros(swarm.updated_at))
+                    .bind(swarm.stopped_at.map(micros))
+                    .execute(&mut *t)
+                    .await?
+                    .rows_affected();
+                if written == 1 {
+                    let _ended = insert_work!(t, work);
+                    // Counted with its own: the last of them must still have been allowed.
+                    over = reached!(t, checks, key_id.map(KeyId::uuid), swarm.created_at, own: 1.0);
+                    over.is_none().then_some(())
+                } else {
+                    None
+                }
+            });
+            Ok((stored, over))
+        })
+        .await?;
+        match (stored, over) {
+            (Some(()), _) => Ok(Inserted::New),
+            (None, Some(limit)) => Ok(Inserted::Refused(limit)),
+            (None, None) => {
+                let (owner, key) = (text(&swarm.owner), swarm.idempotency_key.as_deref().map(text));
+                let row: SwarmRow =
+                    on!(write & self.db, |p| sqlx::query_as(EXISTING_SWARM).bind(owner).bind(key).fetch_one(p).await?);
+                Ok(Inserted::Existing(Box::new(row.into_swarm()?)))
+            }
+        }
+    }
+
+    /// The swarm, when there is one and it belongs to `owner` (to anybody, without one).
+    pub async fn get_swarm(&self, id: SwarmId, owner: Option<&str>) -> Result<Option<Swarm>, StoreError> {
+        const SQL: &str = "SELECT * FROM swarm WHERE id = $1";
+        let row: Option<SwarmRow> = on!(read & self.db, |p| sqlx::query_as(SQL).bind(id.uuid()).fetch_optional(p).await?);
+        row.filter(|row| owner.is_none_or(|owner| row.owner == text(owner))).map(SwarmRow::into_swarm).transpose()
+    }
+
+    /// The swarms that pass the filter, newest first.
+    pub async fn list_swarms(&self, filter: &SwarmFilter<'_>) -> Result<Vec<Swarm>, StoreError> {
+        let rows: Vec<SwarmRow> = on!(read & self.db, |p| {
+            let mut query = sqlx::QueryBuilder::new("SELECT * FROM swarm WHERE TRUE");
+            if let Some(owner) = filter.owner {
+                query.push(" AND owner = ").push_bind(text(owner));
+            }
+            if let Some(status) = filter.status {
+                query.push(" AND status = ").push_bind(status.as_str());
+            }
+            if let Some(before) = filter.before {
+                query.push(" AND id < ").push_bind(before.uuid());
+            }
+            query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(filter.limit));
+            query.build_query_as().fetch_all(p).await?
+        });
+        rows.into_iter().map(SwarmRow::into_swarm).collect()
+    }
+
+    /// The agents of a swarm in the order of joining, ended ones included.
+    pub async fn list_members(&self, swarm: SwarmId) -> Result<Vec<Agent>, StoreError> {
+        const SQL: &str = "SELECT * FROM agent WHERE swarm_id = $1 ORDER BY swarm_place, id";
+        let rows: Vec<AgentRow> = on!(read & self.db, |p| sqlx::query_as(SQL).bind(swarm.uuid()).fetch_all(p).await?);
+        rows.into_iter().map(AgentRow::into_agent).collect()
+    }
+}
