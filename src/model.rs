@@ -17,3 +17,4 @@ pub mod swarm;
 pub mod task;
 pub mod tunnel;
 mod word;
+pub mod workflow;
