@@ -22,6 +22,7 @@ mod runs;
 mod swarms;
 mod tasks;
 mod work;
+mod workflow_runs;
 
 pub use agents::{AgentFilter, AgentUsage};
 pub use append::{Appended, Batch, Begun, RunUpdate};
@@ -40,6 +41,7 @@ pub use runs::Provision;
 pub use swarms::SwarmFilter;
 pub use tasks::{TaskChange, TaskFilter};
 pub use work::NewWork;
+pub use workflow_runs::{Advance, Advanced, TurnTask, WorkflowRunFilter};
 
 use crate::model::{
     id::AgentId,

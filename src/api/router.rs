@@ -8,7 +8,7 @@ use super::{
     limit::Limits,
     meter, monitoring, once,
     problem::{self, REQUEST_ID},
-    tasks,
+    tasks, workflows,
 };
 use crate::{app::App, model::id::KeyId};
 use axum::{
@@ -100,6 +100,13 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::fork_agent))
         .routes(routes!(agents::get_agent_output))
         .routes(routes!(monitoring::get_performance_report))
+        .routes(routes!(workflows::list_workflows))
+        .routes(routes!(workflows::run_workflow))
+        .routes(routes!(workflows::list_workflow_runs))
+        .routes(routes!(workflows::get_workflow_run))
+        .routes(routes!(workflows::read_workflow_run_file))
+        .routes(routes!(workflows::run_sparc))
+        .routes(routes!(workflows::get_sparc))
 }
 
 /// `/metrics`, whose key may come as a bearer token.
@@ -112,6 +119,8 @@ pub(super) fn changing_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(tasks::update_task))
         .routes(routes!(tasks::cancel_task))
+        .routes(routes!(workflows::cancel_workflow_run))
+        .routes(routes!(workflows::answer_workflow_run))
         .routes(routes!(agents::interrupt_agents))
         .routes(routes!(agents::interrupt_agent))
         .routes(routes!(agents::terminate_agent))

@@ -59,6 +59,14 @@ pub enum AppError {
     /// The task has ended, so the change would have no effect.
     #[error("the task is `{0}`; its priority no longer matters. Create a new task for more work")]
     TaskEnded(TaskStatus),
+    /// The run has ended, so the request would have no effect.
+    #[error("{id} is `{status}`, so nothing can be done about it; begin a new one (run_workflow)")]
+    RunEnded {
+        /// What has ended.
+        id: String,
+        /// Where it stands.
+        status: String,
+    },
     /// The agent takes no messages.
     #[error("{id} is `{status}` and takes no messages; bring it back with resume_agent, or create a new agent")]
     AgentEnded {
@@ -124,6 +132,7 @@ impl AppError {
             Self::IllegalTransition { .. } => "illegal_transition",
             Self::IdempotencyConflict { .. } => "idempotency_conflict",
             Self::TaskEnded(_) => "task_ended",
+            Self::RunEnded { .. } => "run_ended",
             Self::AgentEnded { .. } => "agent_ended",
             Self::AgentIdle { .. } => "agent_idle",
             Self::AgentBusy { .. } => "agent_busy",

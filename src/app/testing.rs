@@ -184,6 +184,7 @@ pub(crate) fn settings() -> AppSettings {
         key_limits: KeyLimits::default(),
         link_seconds: 60,
         file_hosts: vec!["127.0.0.1".into()],
+        workflows: std::sync::Arc::default(),
         data_dir: std::env::temp_dir(),
         provenance: Provenance::Live,
     }

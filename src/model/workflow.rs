@@ -9,6 +9,7 @@ pub mod file;
 pub mod plan;
 mod prompt;
 pub mod run;
+pub mod sparc;
 mod template;
 
 use super::{id::AgentId, word::word_enum};

@@ -135,6 +135,9 @@ impl Actor {
         let bus = &self.runner.bus;
         bus.notify(Topic::Agent(agent_id));
         concerned.into_iter().flatten().for_each(|task| bus.notify(Topic::Task(task)));
+        if reaction.task.is_some() {
+            bus.notify(Topic::Settled);
+        }
         if !events.is_empty() {
             bus.notify(Topic::Events);
         }

@@ -26,3 +26,4 @@ mod support;
 mod tasks;
 mod tunnel;
 mod validation;
+mod workflows;

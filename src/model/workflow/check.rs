@@ -1,5 +1,7 @@
 //! What is wrong with a workflow before anything of it is run.
 
+mod schema;
+
 use super::{ITERATIONS, STAGES, Stage, TURNS, Workflow, template};
 use std::collections::BTreeSet;
 
@@ -115,9 +117,8 @@ impl<'a> Checker<'a> {
                 None => self.must(false, "prompt", || "is missing: say what is to be done".into()),
             }
         }
-        if let Some(schema) = &stage.output_schema {
-            let fits = schema.get("type").is_some_and(|kind| kind == "object");
-            self.must(fits, "output_schema", || "must be a JSON Schema of type object".into());
+        if let Some(flaw) = stage.output_schema.as_ref().and_then(schema::flaw) {
+            self.must(false, "output_schema", || flaw);
         }
         if let Some(when) = &stage.when {
             self.expression("when", when);

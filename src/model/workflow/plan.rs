@@ -322,8 +322,11 @@ impl<'a> Planner<'a> {
 
     /// How often somebody wanted a failed turn of the stage made again.
     fn asked_again(&self, path: &str) -> u32 {
-        let is_again = |times: &u32| self.known.answers.get(&format!("{path}:failed-{times}")) == Some(&Answer::Retry);
-        (1..).take_while(is_again).last().unwrap_or(0)
+        let mut times = 0;
+        while self.known.answers.get(&format!("{path}:failed-{}", times + 1)) == Some(&Answer::Retry) {
+            times += 1;
+        }
+        times
     }
 
     /// The answer to a question; without one the question is open.

@@ -6,6 +6,7 @@ use super::{
     template,
 };
 use serde_json::Value;
+use std::fmt::Write;
 
 /// Characters all inputs of a turn may take together; a task's description takes 60,000.
 const INPUT_CHARS: usize = 36_000;
@@ -64,7 +65,7 @@ pub(super) fn work(
     if !asked.is_null() {
         let list = |name: &str| {
             let items = asked[name].as_array().into_iter().flatten().filter_map(Value::as_str);
-            items.map(|item| format!("- {item}\n")).collect::<String>()
+            items.fold(String::new(), |list, item| list + "- " + item + "\n")
         };
         return Ok(format!(
             "Stage: {path}, revision {}\nA review of your work says {}. Change what it asks for, keep what was fine, and give the whole \
@@ -82,9 +83,9 @@ pub(super) fn work(
     for name in takes {
         let value = &values["stages"][name];
         let doubt = if value["verified"] == Value::Bool(false) { " (not verified)" } else { "" };
-        prompt += &format!("\n# From the stage {name}{doubt}\n{}\n", cut(&output_of(value), each));
+        let _ = write!(prompt, "\n# From the stage {name}{doubt}\n{}\n", cut(&output_of(value), each));
     }
-    prompt += &format!("\n# Your part\n{}\n", template::render(stage.prompt.as_deref().unwrap_or_default(), values)?);
+    let _ = write!(prompt, "\n# Your part\n{}\n", template::render(stage.prompt.as_deref().unwrap_or_default(), values)?);
     Ok(prompt)
 }
 
@@ -103,10 +104,10 @@ pub(super) fn review(
         values,
     );
     let asked = template::render(stage.prompt.as_deref().unwrap_or_default(), values)?;
-    prompt += &format!("\n# What the agent was asked to do\n{}\n", cut(&asked, TASK_CHARS));
-    prompt += &format!("\n# What it made\n{}\n", cut(&output_of(made), INPUT_CHARS / 2));
+    let _ = write!(prompt, "\n# What the agent was asked to do\n{}\n", cut(&asked, TASK_CHARS));
+    let _ = write!(prompt, "\n# What it made\n{}\n", cut(&output_of(made), INPUT_CHARS / 2));
     if let Some(extra) = &review.prompt {
-        prompt += &format!("\n# What to look at\n{}\n", template::render(extra, values)?);
+        let _ = write!(prompt, "\n# What to look at\n{}\n", template::render(extra, values)?);
     }
     prompt += "\n# Your part\nCheck it against the task; look at files and run what can be run when that tells more than reading. Give a verdict: \
                APPROVED when it is good as it is, NEEDS_REVISION with every issue that has to be mended, REJECTED when the approach itself is \

@@ -1,3 +1,5 @@
+//! Games of whole runs: every turn is answered by a function, nothing else happens.
+
 use super::*;
 use crate::model::workflow::file;
 
@@ -7,7 +9,7 @@ fn workflow(stages: &str) -> Workflow {
 }
 
 /// Plays a run: every turn is answered by a function of its key and prompt; gives the keys in the order of starting.
-struct Play {
+struct Game {
     workflow: Workflow,
     input: RunInput,
     turns: BTreeMap<TurnKey, TurnState>,
@@ -31,7 +33,7 @@ fn verdict(word: &str) -> TurnState {
     done(&json!({"verdict": word, "issues": ["mend it"]}))
 }
 
-impl Play {
+impl Game {
     fn new(stages: &str) -> Self {
         let input = RunInput { task: "the task".into(), timeout_seconds: 60, ..RunInput::default() };
         Self {
@@ -76,10 +78,10 @@ impl Play {
 
 #[test]
 fn stages_follow_each_other_with_what_came_before() {
-    let mut play = Play::new(
+    let mut game = Game::new(
         "  - {name: a, role: coder, prompt: First}\n  - {name: b, role: tester, prompt: \"Then {{ stages.a.text }}\"}\n",
     );
-    let plan = play.run(|name, spec| {
+    let plan = game.run(|name, spec| {
         assert!(spec.prompt.contains("the task"), "{}", spec.prompt);
         if name == "b" {
             assert!(
@@ -90,28 +92,28 @@ fn stages_follow_each_other_with_what_came_before() {
         }
         done(&json!(format!("made by {name}")))
     });
-    assert_eq!(play.started, ["a", "b"]);
+    assert_eq!(game.started, ["a", "b"]);
     assert_eq!(plan.state, RunState::Complete(json!("made by b")));
 }
 
 #[test]
 fn stages_without_a_need_of_each_other_work_at_once() {
-    let mut play = Play::new(
+    let mut game = Game::new(
         "  - {name: a, role: coder, prompt: x}\n  - {name: b, role: coder, prompt: x, inputs: []}\n  - {name: c, role: coder, prompt: x, inputs: [a, b]}\n",
     );
-    play.run(|name, _| done(&json!(name)));
-    assert_eq!((play.started.join(" "), play.most_at_once), ("a b c".to_owned(), 2));
+    game.run(|name, _| done(&json!(name)));
+    assert_eq!((game.started.join(" "), game.most_at_once), ("a b c".to_owned(), 2));
 }
 
 #[test]
 fn conditions_skip_and_lists_fan_out_within_their_limit() {
-    let mut play = Play::new(
+    let mut game = Game::new(
         "  - {name: split, role: planner, prompt: x, output_schema: {type: object}}\n\
          \x20 - {name: no, role: coder, prompt: x, when: \"stages.split.output.parts | length > 9\"}\n\
          \x20 - {name: each, role: coder, prompt: \"Do {{ part }} ({{ index }})\", inputs: [split], for_each: {items: stages.split.output.parts, as: part, max_parallel: 2}}\n\
          \x20 - {name: merge, role: coordinator, prompt: \"{{ stages.each.output | join(',') }}\"}\n",
     );
-    let plan = play.run(|name, spec| match name {
+    let plan = game.run(|name, spec| match name {
         "split" => done(&json!({"parts": ["p0", "p1", "p2"]})),
         "merge" => {
             assert!(spec.prompt.contains("r0,r1,r2"), "{}", spec.prompt);
@@ -120,7 +122,7 @@ fn conditions_skip_and_lists_fan_out_within_their_limit() {
         each => done(&json!(format!("r{}", &each[5..6]))),
     });
     assert_eq!(plan.state, RunState::Complete(json!("merged")));
-    assert_eq!(play.most_at_once, 2);
+    assert_eq!(game.most_at_once, 2);
     assert_eq!(plan.stages[1].state, StageState::Skipped);
     assert_eq!(plan.stages[2].children.len(), 3);
 }
@@ -129,9 +131,9 @@ const REVIEWED: &str = "  - {name: a, role: coder, prompt: x, review: {max_revis
 
 #[test]
 fn a_review_leads_to_revisions_by_the_same_agent() {
-    let mut play = Play::new(REVIEWED);
+    let mut game = Game::new(REVIEWED);
     let mut agents = vec![];
-    let plan = play.run(|name, spec| {
+    let plan = game.run(|name, spec| {
         if spec.key.part == Part::Work {
             agents.push(spec.agent.clone());
             assert!(spec.reviewed);
@@ -146,7 +148,7 @@ fn a_review_leads_to_revisions_by_the_same_agent() {
             _ => done(&json!("first")),
         }
     });
-    assert_eq!(play.started, ["a", "a?", "a+1", "a+1?"]);
+    assert_eq!(game.started, ["a", "a?", "a+1", "a+1?"]);
     assert_eq!(agents, [AgentRef::Named("a".into()), AgentRef::Named("a".into())]);
     assert_eq!(plan.state, RunState::Complete(json!("better")));
     assert!(plan.judged.iter().all(|(_, judged)| *judged == Judged::Complete) && plan.judged.len() == 2, "{:?}", plan.judged);
@@ -157,9 +159,9 @@ fn a_review_leads_to_revisions_by_the_same_agent() {
 fn rejections_and_used_up_revisions_do_what_the_file_says() {
     let run = |extra: &str, word: &'static str| {
         let stages = format!("  - {{name: a, role: coder, prompt: x, review: {{max_revisions: 1{extra}}}}}\n");
-        let mut play = Play::new(&stages);
-        let plan = play.run(|_, spec| if spec.key.part == Part::Review { verdict(word) } else { done(&json!("made")) });
-        (play.started.len(), plan)
+        let mut game = Game::new(&stages);
+        let plan = game.run(|_, spec| if spec.key.part == Part::Review { verdict(word) } else { done(&json!("made")) });
+        (game.started.len(), plan)
     };
     let (turns, plan) = run("", "REJECTED");
     assert!(matches!(&plan.state, RunState::Failed(failure) if failure.code == FailureCode::NotApproved), "{:?}", plan.state);
@@ -175,64 +177,64 @@ fn rejections_and_used_up_revisions_do_what_the_file_says() {
 
 #[test]
 fn a_question_is_answered_and_the_run_goes_on() {
-    let mut play = Play::new("  - {name: a, role: coder, prompt: x, on_failure: ask}\n  - {name: b, role: coder, prompt: y}\n");
-    let plan = play.run(|_, _| failed());
+    let mut game = Game::new("  - {name: a, role: coder, prompt: x, on_failure: ask}\n  - {name: b, role: coder, prompt: y}\n");
+    let plan = game.run(|_, _| failed());
     let RunState::Waiting(questions) = plan.state else { panic!("{:?}", plan.state) };
     assert_eq!(questions[0].options, [Answer::Retry, Answer::Skip, Answer::Fail]);
-    play.answers.insert(questions[0].id.clone(), Answer::Retry);
-    let plan = play.run(|_, _| failed());
+    game.answers.insert(questions[0].id.clone(), Answer::Retry);
+    let plan = game.run(|_, _| failed());
     let RunState::Waiting(questions) = plan.state else { panic!("{:?}", plan.state) };
-    play.answers.insert(questions[0].id.clone(), Answer::Skip);
-    let plan = play.run(|_, _| done(&json!("b is there")));
-    assert_eq!(play.started, ["a", "a#1", "b"]);
+    game.answers.insert(questions[0].id.clone(), Answer::Skip);
+    let plan = game.run(|_, _| done(&json!("b is there")));
+    assert_eq!(game.started, ["a", "a#1", "b"]);
     assert_eq!((&plan.state, plan.stages[0].state), (&RunState::Complete(json!("b is there")), StageState::Unverified));
 }
 
 #[test]
 fn failed_turns_are_made_again_as_often_as_allowed() {
-    let mut play = Play::new("  - {name: a, role: coder, prompt: x, retries: 2}\n");
-    let plan = play.run(|name, _| if name == "a#2" { done(&json!("at last")) } else { failed() });
-    assert_eq!((play.started.len(), plan.state), (3, RunState::Complete(json!("at last"))));
-    let mut play = Play::new("  - {name: a, role: coder, prompt: x, retries: 2}\n");
-    let plan = play.run(|_, _| TurnState::Failed(Failure::new(FailureCode::TurnCancelled, "stopped")));
-    assert!(play.started.len() == 1 && matches!(plan.state, RunState::Failed(_)), "what was stopped on purpose is not repeated");
+    let mut game = Game::new("  - {name: a, role: coder, prompt: x, retries: 2}\n");
+    let plan = game.run(|name, _| if name == "a#2" { done(&json!("at last")) } else { failed() });
+    assert_eq!((game.started.len(), plan.state), (3, RunState::Complete(json!("at last"))));
+    let mut game = Game::new("  - {name: a, role: coder, prompt: x, retries: 2}\n");
+    let plan = game.run(|_, _| TurnState::Failed(Failure::new(FailureCode::TurnCancelled, "stopped")));
+    assert!(game.started.len() == 1 && matches!(plan.state, RunState::Failed(_)), "what was stopped on purpose is not repeated");
 }
 
 #[test]
 fn loops_end_when_it_is_so_or_at_their_limit() {
     let stages = "  - name: refine\n    repeat: {until: \"current.output.good\", max_iterations: 3}\n    stages:\n\
                   \x20     - {name: write, role: coder, agent: writer, prompt: \"Try {{ iteration }}{% if previous %} after {{ previous.output.note }}{% endif %}\", output_schema: {type: object}}\n";
-    let mut play = Play::new(stages);
-    let plan = play.run(|name, spec| {
+    let mut game = Game::new(stages);
+    let plan = game.run(|name, spec| {
         if name == "refine~2/write" {
             assert!(spec.prompt.contains("Try 2 after bad"), "{}", spec.prompt);
             assert_eq!(spec.agent, AgentRef::Named("writer".into()));
         }
         done(&json!({"good": name == "refine~2/write", "note": "bad"}))
     });
-    assert_eq!(play.started, ["refine~1/write", "refine~2/write"]);
+    assert_eq!(game.started, ["refine~1/write", "refine~2/write"]);
     assert_eq!(plan.state, RunState::Complete(json!({"good": true, "note": "bad"})));
-    let mut play = Play::new(stages);
-    let plan = play.run(|_, _| done(&json!({"good": false, "note": "bad"})));
-    assert_eq!((play.started.len(), plan.stages[0].state), (3, StageState::Unverified));
+    let mut game = Game::new(stages);
+    let plan = game.run(|_, _| done(&json!({"good": false, "note": "bad"})));
+    assert_eq!((game.started.len(), plan.stages[0].state), (3, StageState::Unverified));
 }
 
 #[test]
 fn a_run_that_makes_too_many_turns_is_given_up() {
-    let mut play = Play::new("  - {name: a, role: coder, prompt: x, for_each: {items: \"range(9) | list\"}}\n");
-    play.workflow.max_turns = 5;
-    let plan = play.run(|_, _| done(&json!("x")));
+    let mut game = Game::new("  - {name: a, role: coder, prompt: x, for_each: {items: \"range(9) | list\"}}\n");
+    game.workflow.max_turns = 5;
+    let plan = game.run(|_, _| done(&json!("x")));
     assert!(matches!(&plan.state, RunState::Failed(failure) if failure.detail.contains("max_turns")), "{:?}", plan.state);
-    assert!(play.started.len() <= 5);
+    assert!(game.started.len() <= 5);
 }
 
 #[test]
 fn a_template_that_does_not_render_fails_the_run_in_words() {
-    let mut play = Play::new("  - {name: a, role: coder, prompt: \"{{ input.missing.deep }}\"}\n");
-    let plan = play.run(|_, _| done(&json!("x")));
+    let mut game = Game::new("  - {name: a, role: coder, prompt: \"{{ input.missing.deep }}\"}\n");
+    let plan = game.run(|_, _| done(&json!("x")));
     let RunState::Failed(failure) = plan.state else { panic!("{:?}", plan.state) };
     assert!(failure.detail.contains("stage `a`, prompt"), "{}", failure.detail);
-    assert!(play.started.is_empty());
+    assert!(game.started.is_empty());
 }
 
 #[test]

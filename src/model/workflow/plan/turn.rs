@@ -97,13 +97,13 @@ impl Planner<'_> {
     /// Starts a turn unless it is known. `None`: it has not ended.
     fn attempts(
         &mut self,
-        key: TurnKey,
+        of: &TurnKey,
         retries: u32,
         view: &mut StageView,
         spec: impl FnOnce(TurnKey) -> Result<TurnSpec, Failure>,
     ) -> Option<Result<(String, Option<Value>), Failure>> {
         for attempt in 0.. {
-            let key = TurnKey { attempt, ..key.clone() };
+            let key = TurnKey { attempt, ..of.clone() };
             match self.known.turns.get(&key) {
                 Some(TurnState::Running) => {
                     view.turns.push(key);
@@ -148,7 +148,7 @@ impl Planner<'_> {
             let retries = stage.retries + self.asked_again(path);
             let work = {
                 let (known, asked) = (self.known, &asked);
-                self.attempts(key.clone(), retries, &mut view, |key| {
+                self.attempts(&key, retries, &mut view, |key| {
                     let values = scope.with([("review", asked.clone()), ("revision", json!(round))]).values(known.input);
                     let prompt = prompt::work(known.workflow, stage, path, &values, asked, before);
                     Ok(TurnSpec {
@@ -231,7 +231,7 @@ impl Planner<'_> {
         let path = of.path.as_str();
         let outcome = {
             let known = self.known;
-            self.attempts(key, stage.retries.max(1), view, |key| {
+            self.attempts(&key, stage.retries.max(1), view, |key| {
                 let values = scope.with([("made", made.clone()), ("revision", json!(of.round))]).values(known.input);
                 let prompt = prompt::review(known.workflow, stage, review, path, &values, made);
                 Ok(TurnSpec {

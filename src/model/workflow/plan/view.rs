@@ -71,10 +71,10 @@ pub struct Question {
 }
 
 impl StageView {
-    pub(super) fn new(stage: &Stage, path: &str, state: StageState) -> Self {
+    pub(super) fn new(of: &Stage, path: &str, state: StageState) -> Self {
         Self {
             path: path.to_owned(),
-            role: stage.role.clone(),
+            role: of.role.clone(),
             state,
             verdict: None,
             issues: Vec::new(),
