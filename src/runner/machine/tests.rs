@@ -56,6 +56,7 @@ impl Stage {
             project: "shop".into(),
             inbox: "/data/inbox/ann".into(),
             keep: false,
+            team: false,
             max_recoveries: 2,
             max_retries: 2,
             retry_delay: TimeDelta::seconds(8),
