@@ -18,6 +18,7 @@ mod problem;
 mod router;
 mod serve;
 mod tasks;
+mod team;
 
 pub use openapi::{actions::openapi_actions, openapi};
 pub use problem::Problem;

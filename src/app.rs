@@ -9,11 +9,13 @@ pub mod events;
 mod files;
 pub mod health;
 pub mod keys;
+pub mod memory;
 mod meters;
 pub mod report;
 mod responses;
 pub mod size;
 pub mod tasks;
+pub mod team;
 mod wait;
 
 use crate::{

@@ -326,7 +326,9 @@ mod tests {
                 (None, Some("boolean")) => json!(true),
                 (None, Some("integer")) => json!(1),
                 (None, Some("array")) => json!(["x"]),
-                _ => schema["pattern"].as_str().map_or(json!("x"), |pattern| json!(format!("{}{}", &pattern[1..5], "0".repeat(32)))),
+                _ => schema["pattern"]
+                    .as_str()
+                    .map_or(json!("x"), |pattern| json!(format!("{}{}", &pattern[1..5], "0".repeat(32)))),
             };
             let all: serde_json::Map<_, _> = properties
                 .iter()

@@ -54,7 +54,9 @@ impl TeamChange {
                 let mut recipients = recipients
                     .into_iter()
                     .map(|agent| {
-                        let Some(at) = wake.iter().position(|task| task.agent_id == Some(agent)) else { return Ok((agent, None)) };
+                        let Some(at) = wake.iter().position(|task| task.agent_id == Some(agent)) else {
+                            return Ok((agent, None));
+                        };
                         let task = wake.swap_remove(at);
                         Ok((agent, Some((JsonText::of(&task.limits)?, task))))
                     })
@@ -115,8 +117,15 @@ pub(super) const INSERT_VERDICT: &str = "INSERT INTO memory_verdict (id, memory_
 macro_rules! apply_change {
     ($t:expr, $change:expr) => {{
         use $crate::{
-            model::{id, memory::{Content, Scope}, team::Recipient},
-            store::{db::{micros, text}, team},
+            model::{
+                id,
+                memory::{Content, Scope},
+                team::Recipient,
+            },
+            store::{
+                db::{micros, text},
+                team,
+            },
         };
         match $change {
             team::Prepared::Send { message, recipients } => {

@@ -6,12 +6,13 @@ use super::{actions::openapi_actions, openapi};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const OPERATIONS: [&str; 23] = [
+const OPERATIONS: [&str; 27] = [
     "cancel_task",
     "create_agent",
     "create_task",
     "fork_agent",
     "get_agent",
+    "get_agent_inbox",
     "get_agent_output",
     "get_health",
     "get_metrics",
@@ -25,9 +26,12 @@ const OPERATIONS: [&str; 23] = [
     "list_task_events",
     "list_task_files",
     "list_tasks",
+    "list_team_messages",
     "read_task_file",
     "resume_agent",
+    "search_memory",
     "send_message",
+    "send_team_message",
     "terminate_agent",
     "update_task",
 ];

@@ -154,10 +154,10 @@ impl Draft {
         };
         let found: Vec<&Agent> = reachable.iter().filter(wanted).copied().collect();
         match (self.to, sender) {
-            (Recipient::User, Sender::User) => {
-                Err("`user` is yourself; write to a member, a role or `all`".to_owned())
+            (Recipient::User, Sender::User) => Err("`user` is yourself; write to a member, a role or `all`".to_owned()),
+            (Recipient::Agent(to), Sender::Agent(id, _)) if to == id => {
+                Err("this is yourself; write to somebody else".to_owned())
             }
-            (Recipient::Agent(to), Sender::Agent(id, _)) if to == id => Err("this is yourself; write to somebody else".to_owned()),
             (Recipient::User, _) => Ok(vec![]),
             _ if found.is_empty() => Err(format!(
                 "the {} topology of the swarm does not let you write to `{}`. You may write to: {}, and to `user`",

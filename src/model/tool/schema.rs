@@ -36,7 +36,12 @@ pub fn tool_list() -> Vec<Value> {
             }),
             &[],
         ),
-        tool("list_team", "See who is in your team: names, ids, roles, what they do, and whom you may write to.", &json!({}), &[]),
+        tool(
+            "list_team",
+            "See who is in your team: names, ids, roles, what they do, and whom you may write to.",
+            &json!({}),
+            &[],
+        ),
         tool(
             "remember_finding",
             "Share something you found out with the team.",

@@ -114,7 +114,8 @@ mod tests {
                     assert!(!may_message(topology, &team, one.agent, one.agent), "nobody writes to itself");
                     assert_eq!(contacts(topology, &team, one.agent), contacts(topology, &reversed, one.agent));
                     for other in &team {
-                        let [there, back] = [(one, other), (other, one)].map(|(a, b)| may_message(topology, &team, a.agent, b.agent));
+                        let [there, back] =
+                            [(one, other), (other, one)].map(|(a, b)| may_message(topology, &team, a.agent, b.agent));
                         assert_eq!(there, back, "{topology} {roles:?}");
                     }
                 }
