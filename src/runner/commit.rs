@@ -111,7 +111,7 @@ impl Actor {
             agent_status: reaction.agent,
             agent_failure: self.machine.failure.as_ref().filter(|_| has_failed),
             session_started,
-            task: turn.and_then(|turn| Some((turn.task_id, task_change(turn, &self.brief, reaction.task?, now)))),
+            task: turn.and_then(|turn| Some((turn.task_id, task_change(turn, &self.brief, self.task_status(reaction)?, now)))),
             begun: change.begun,
             steering: change.steering,
             joined: reaction.joined.zip(turn.map(|turn| turn.task_id)),
@@ -147,6 +147,12 @@ impl Actor {
             bus.notify(Topic::Events);
         }
         Some(true)
+    }
+
+    /// Where the task stands by this reaction; a result that somebody is to judge first is not complete.
+    fn task_status(&self, reaction: &Reaction) -> Option<TaskStatus> {
+        let is_reviewed = self.task.as_ref().is_some_and(|task| task.reviewed);
+        reaction.task.map(|status| if is_reviewed && status == TaskStatus::Complete { TaskStatus::Review } else { status })
     }
 
     /// Gives the events their places in the logs of agent and task.

@@ -29,6 +29,7 @@ use crate::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 /// Time to read what was written while nobody read.
@@ -66,6 +67,9 @@ pub(super) struct Machine {
     pub(super) next_seq: i64,
     /// What the CLI has written.
     output_bytes: u64,
+    /// The structured answer the process was told to end every turn with, in a form to compare.
+    #[serde(default)]
+    pub(super) schema: Option<String>,
 }
 
 impl Machine {
@@ -88,6 +92,7 @@ impl Machine {
             calls: vec![],
             next_seq: 1,
             output_bytes: 0,
+            schema: None,
         }
     }
 
@@ -129,6 +134,7 @@ impl Machine {
         match input {
             Input::Started => {
                 self.is_launched = true;
+                self.schema = brief.order.as_ref().and_then(|order| order.output_schema.as_ref()).map(Value::to_string);
                 reaction.send.push(Self::greeting(brief));
             }
             Input::Line(line) => self.line(brief, now, line, &mut reaction),

@@ -358,7 +358,7 @@ impl Store {
     /// The task the agent works on, or is being prepared for, if any.
     pub async fn running_task_of(&self, agent: AgentId) -> Result<Option<Task>, StoreError> {
         const SQL: &str = "SELECT t.* FROM task t LEFT JOIN run r ON r.id = t.run_id WHERE t.agent_id = $1 \
-                           AND t.status IN ('assigned', 'in_progress', 'review', 'revision') \
+                           AND t.status IN ('assigned', 'in_progress') \
                            AND (t.run_id IS NULL OR r.task_id = t.id) \
                            ORDER BY t.id LIMIT 1";
         super::tasks::one(on!(read & self.db, |p| sqlx::query_as(SQL).bind(agent.uuid()).fetch_optional(p).await?))

@@ -82,6 +82,10 @@ impl Actor {
         self.is_held_up = false;
         let Some(mut waiting) = waiting else { return false };
         let Some(message) = waiting.pop() else { return true };
+        if message.output_schema.as_ref().map(ToString::to_string) != self.machine.schema {
+            // The CLI takes a schema at its start only: the next process gets it.
+            return self.step(Input::Park).await;
+        }
         if !self.runner.gate.pass(Utc::now()) {
             self.is_held_up = true;
             return true;
