@@ -92,5 +92,5 @@ CREATE TABLE memory_verdict (
 );
 CREATE INDEX memory_verdict_of_memory ON memory_verdict (memory_id, id);
 
--- search:
+-- Each engine searches by its own means:
 CREATE INDEX memory_search ON memory USING gin (to_tsvector('simple', words));

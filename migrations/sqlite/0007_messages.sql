@@ -92,7 +92,7 @@ CREATE TABLE memory_verdict (
 ) STRICT;
 CREATE INDEX memory_verdict_of_memory ON memory_verdict (memory_id, id);
 
--- search:
+-- Each engine searches by its own means:
 CREATE VIRTUAL TABLE memory_search USING fts5 (words, scope, memory_id UNINDEXED, tokenize = 'unicode61 remove_diacritics 0');
 CREATE TRIGGER memory_searched AFTER INSERT ON memory BEGIN
     INSERT INTO memory_search (words, scope, memory_id) VALUES (new.words, lower(hex(new.scope_id)), new.id);

@@ -24,5 +24,6 @@ mod recovery;
 mod store;
 mod support;
 mod tasks;
+mod team;
 mod tunnel;
 mod validation;
