@@ -90,19 +90,30 @@ impl Lock {
 }
 
 #[tokio::test]
-async fn cli_a_turn_that_is_resumed_after_its_cli_was_killed_still_has_the_tools() {
-    let app = TestApp::start().await;
+async fn cli_a_turn_that_is_resumed_after_its_cli_was_killed_has_the_tools_from_its_first_request() {
+    let mut app = TestApp::prepared(&[]).await;
+    let send = |subject: &str| call("send_message", &json!({"to": "tester", "subject": subject, "body": "x"}));
+    let steps = json!([send("before"), {"text": "a word", "hang": 600}, send("after"), {"text": "done"}]);
+    let rules = app.dir.path().join("rules.json");
+    let rule = json!([{"match": "Tell the tester", "sequential": true, "steps": steps}]);
+    std::fs::write(&rules, rule.to_string()).expect("written");
+    app.set("MAS_REHEARSAL__RULES", rules.to_str().expect("UTF-8"));
+    app.launch();
     let team = Team::on(&app, Topology::Mesh, &[AgentType::Coder, AgentType::Tester]).await;
-    let send = |subject: &str, pause: u64| {
-        let mut step = call("send_message", &json!({"to": "tester", "subject": subject, "body": "x"}));
-        step["first_delay_ms"] = pause.into();
-        step
-    };
-    let plan = json!({"steps": [send("before", 0), send("after", 2_000), {"text": "done"}]});
-    let task = app.tell(&team.agents[0], &plan, json!({})).await;
+    let task = app.tell(&team.agents[0], &json!("Tell the tester."), json!({})).await;
     app.events_until(&task, |event| event["kind"] == "tool_result").await;
+    // The second request is under way, so the CLI has kept the first answer.
+    until_requests(&app, 2).await;
     app.kill_agents();
     let ended = app.ended(&task).await;
     assert_eq!((&ended["status"], &ended["result"]), (&json!("complete"), &json!("done")), "{ended}");
-    assert_eq!(subjects(&team.messages(&app).await), ["before", "after"]);
+    assert_eq!(subjects(&team.messages(&app).await), ["before", "after"], "{:?}", answers(&app, &task).await);
+}
+
+/// Waits until the rehearsal model was asked so often.
+async fn until_requests(app: &TestApp, count: usize) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(30));
+    while app.model_requests().await.len() < count {
+        ticks.tick().await;
+    }
 }
