@@ -274,7 +274,7 @@ impl Store {
         let b = Prepared::new(batch)?;
         // An outer `None` rolls back.
         let (mut refused, mut waiting) = (false, 0);
-        let (done, refused, waiting): (Option<Option<TaskRow>>, bool, u64) = uncancelled(async move {
+        let (done, refused, waiting): (Option<Option<TaskRow>>, bool, u64) = uncancelled(Box::pin(async move {
             let done = on!(tx db, |t| {
                 if let Some((begun, outcome)) = b.begun {
                     let run = begun.run;
@@ -383,7 +383,7 @@ impl Store {
                 }
             });
             Ok((done, refused, waiting))
-        })
+        }))
         .await?;
         Ok(match done {
             Some(row) => {

@@ -269,6 +269,6 @@ impl Store {
     pub async fn change_team(&self, change: TeamChange) -> Result<bool, StoreError> {
         let db = self.db.clone();
         let change = change.prepare()?;
-        uncancelled(async move { Ok(on!(tx db, |t| apply_change!(t, change).then_some(())).is_some()) }).await
+        uncancelled(Box::pin(async move { Ok(on!(tx db, |t| apply_change!(t, change).then_some(())).is_some()) })).await
     }
 }

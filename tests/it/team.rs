@@ -137,6 +137,9 @@ async fn cli_members_of_a_star_write_to_its_hub_which_is_woken_to_answer() {
     assert_eq!((&inbox["unread"], &inbox["messages"][0]["body"]), (&json!(1), &json!("8080")), "{inbox}");
     let said = calls(&app, &coder, vec![call("read_messages", &json!({})), call("read_messages", &json!({}))]).await;
     assert!(said[0].1.contains("8080") && said[1].1.contains("\"messages\":[]"), "{said:?}");
+    let request = app.model_requests().await.pop().expect("a request");
+    let offered: Vec<_> = request["tools"].as_array().expect("tools").iter().filter_map(|tool| tool["name"].as_str()).collect();
+    assert!(offered.contains(&"mcp__team__send_message") && offered.contains(&"mcp__team__search_memory"), "{offered:?}");
     let (system, conversation) = app.last_conversation().await;
     assert!(conversation.contains("You have 1 unread team message"), "{conversation}");
     assert!(system.contains("You work in a team of agents"), "{system}");

@@ -216,3 +216,6 @@ pub fn wake_task(agent: &Agent, message: &TeamMessage, timeout_seconds: u32) -> 
         ended_at: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Every path of the machine, without a process.
 
 mod durable;
+mod tools;
 
 use super::*;
 use crate::{

@@ -239,9 +239,9 @@ async fn what_a_tool_changes_is_stored_with_the_batch_or_not_at_all() {
     assert!(store.provision(&p).await.expect("provisioned"));
     let sent = TeamChange::Send(Box::new(post(draft(Recipient::Agent(two.id)), &swarm, &[&one, &two], &one)));
     let state = Value::Null;
-    let mut stale = batch(&p, (7, 9), &state, &[]);
-    stale.team = Some(&sent);
-    assert_eq!(store.append(&stale).await.expect("tried"), Appended::Stale);
+    let mut elsewhere = batch(&p, (7, 9), &state, &[]);
+    elsewhere.team = Some(&sent);
+    assert_eq!(store.append(&elsewhere).await.expect("tried"), Appended::Stale);
     assert!(inbox(&store, two.id).await.is_empty(), "the offset was another one");
     let mut good = batch(&p, (0, 0), &state, &[]);
     good.team = Some(&sent);
