@@ -21,3 +21,4 @@ pub mod tool;
 pub mod topology;
 pub mod tunnel;
 mod word;
+pub mod workflow;
