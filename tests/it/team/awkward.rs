@@ -43,9 +43,6 @@ async fn cli_a_call_has_its_effect_once_however_often_the_server_is_killed() {
     assert_eq!(subjects(&team.messages(&app).await), expected, "each once, in order");
     let said = answers(&app, &task).await;
     assert!(said.len() == CALLS && said.iter().all(|(is_error, _)| !is_error), "{said:?}");
-    app.set("MAS_RUNNER__ON_SHUTDOWN", "stop");
-    app.kill();
-    app.launch();
 }
 
 #[tokio::test]
@@ -67,9 +64,6 @@ async fn cli_a_call_read_while_the_store_is_out_of_order_waits_and_counts_once()
     assert_eq!(ended["status"], "complete", "{ended}");
     let sent = subjects(&team.messages(&app).await);
     assert_eq!((sent.len(), sent.iter().collect::<BTreeSet<_>>().len()), (CALLS, CALLS), "{sent:?}");
-    app.set("MAS_RUNNER__ON_SHUTDOWN", "stop");
-    app.kill();
-    app.launch();
 }
 
 /// Keeps others from writing to the `SQLite` file.
