@@ -218,6 +218,29 @@ async fn cli_a_team_shares_findings_artifacts_and_decisions() {
 }
 
 #[tokio::test]
+async fn cli_a_user_who_wants_an_answer_wakes_the_agent_and_sees_that_it_is_overdue() {
+    let app = TestApp::start().await;
+    let team = Team::on(&app, Topology::Mesh, &[AgentType::Coder]).await;
+    let ask =
+        json!({"to": "all", "subject": "Progress", "body": "How far are you?", "requires_response": true, "deadline_seconds": 1});
+    let asked = app.post(&team.path("/messages"), &ask).await.expect(201);
+    let task = json!({"id": asked["recipients"][0]["task_id"]});
+    assert_eq!(app.ended(&task).await["status"], "complete");
+    let overdue = async {
+        while team.messages(&app).await[0]["overdue"] != true {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(crate::support::PATIENCE, overdue).await.expect("overdue");
+    let reply = json!({"to": "user", "subject": "Half way", "body": "x", "in_reply_to": asked["id"]});
+    let said = calls(&app, &team.agents[0], vec![call("send_message", &reply)]).await;
+    assert!(!said[0].0, "{said:?}");
+    let messages = team.messages(&app).await;
+    assert_eq!((&messages[0]["overdue"], &messages[0]["recipients"][0]["answered_by"]), (&json!(false), &messages[1]["id"]));
+    assert_eq!((&messages[1]["to"], &messages[1]["recipients"]), (&json!("user"), &json!([])));
+}
+
+#[tokio::test]
 async fn users_write_to_members_roles_and_all_and_bad_messages_are_refused() {
     let app = TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude")]).await;
     let team = Team::on(&app, Topology::Ring, &[AgentType::Coder, AgentType::Coder, AgentType::Tester]).await;
@@ -285,6 +308,12 @@ async fn users_write_to_members_roles_and_all_and_bad_messages_are_refused() {
     app.get(&format!("{nowhere}/memory")).await.problem(404, "not_found");
     app.post(&format!("{nowhere}/messages"), &message).await.problem(404, "not_found");
     app.get("/agents/agent_0193f2a87c3e7d10b5a1c2d3e4f50617/inbox").await.problem(404, "not_found");
+    let bob = app.mas(&["key", "create", "--user", "bob", "--scopes", "operate"]).output().expect("made");
+    let bob = String::from_utf8_lossy(&bob.stdout).trim().to_owned();
+    for place in [path.clone(), team.path("/memory"), path_of(&team.agents[0], "/inbox")] {
+        app.send(app.request_as(Some(&bob), Method::GET, &place)).await.problem(404, "not_found");
+    }
+    app.send(app.request_as(Some(&bob), Method::POST, &path).json(&message)).await.problem(404, "not_found");
     app.sql("UPDATE swarm SET status = 'stopped'").await;
     app.post(&path, &json!({"to": "all", "subject": "s", "body": "b"})).await.problem(409, "swarm_ended");
     assert_eq!(team.messages(&app).await.len(), 2, "nothing that was refused was sent");
