@@ -18,6 +18,7 @@ mod problem;
 mod router;
 mod serve;
 mod tasks;
+mod team;
 mod workflows;
 
 pub use openapi::{actions::openapi_actions, openapi};

@@ -9,12 +9,14 @@ pub mod events;
 mod files;
 pub mod health;
 pub mod keys;
+pub mod memory;
 mod meters;
 pub mod report;
 mod responses;
 pub mod size;
 pub mod sparc;
 pub mod tasks;
+pub mod team;
 mod wait;
 pub mod workflows;
 

@@ -11,16 +11,19 @@ mod copy;
 mod db;
 mod events;
 mod housekeeping;
+mod inbox;
 mod insert;
 mod json;
 mod keys;
 mod log;
+mod memory;
 mod meters;
 mod processes;
 mod report;
 mod runs;
 mod swarms;
 mod tasks;
+mod team;
 mod work;
 mod workflow_runs;
 
@@ -33,13 +36,16 @@ pub use copy::{
 };
 pub use db::Hold;
 pub use housekeeping::{AgentRest, ProcessEnd, SpentTask};
+pub use inbox::{InboxFilter, MessageFilter};
 pub use insert::{Inserted, Quota};
 pub use log::{EventFilter, LoggedEvent};
+pub use memory::MemoryFilter;
 pub use processes::Process;
 pub use report::{Ended, Span, Spent, Times};
 pub use runs::Provision;
 pub use swarms::SwarmFilter;
 pub use tasks::{TaskChange, TaskFilter};
+pub use team::TeamChange;
 pub use work::NewWork;
 pub use workflow_runs::{Advance, Advanced, TurnTask, WorkflowRunFilter};
 

@@ -125,6 +125,7 @@ fn next_step(code: &str) -> &'static str {
         "illegal_transition" | "task_ended" => "Call get_task to see where the task stands; create a new task for more work.",
         "run_ended" => "Call get_workflow_run to see what came of it; begin a new run for more work.",
         "agent_ended" => "Call resume_agent, then send the message again.",
+        "swarm_ended" => "Do not repeat the call. What the swarm has left can still be read.",
         "agent_idle" => "Nothing has to be stopped. send_message gives the agent work.",
         "agent_busy" => "Call get_agent with wait_seconds until it is idle, or interrupt_agent, then repeat the call.",
         "no_conversation" => "Call send_message first, or create_agent for a new agent.",
@@ -149,6 +150,7 @@ impl From<AppError> for Problem {
             | AppError::TaskEnded(_)
             | AppError::RunEnded { .. }
             | AppError::AgentEnded { .. }
+            | AppError::SwarmEnded { .. }
             | AppError::AgentIdle { .. }
             | AppError::AgentBusy { .. }
             | AppError::NoConversation(_)

@@ -8,7 +8,7 @@ use super::{
     limit::Limits,
     meter, monitoring, once,
     problem::{self, REQUEST_ID},
-    tasks, workflows,
+    tasks, team, workflows,
 };
 use crate::{app::App, model::id::KeyId};
 use axum::{
@@ -99,6 +99,9 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::send_message))
         .routes(routes!(agents::fork_agent))
         .routes(routes!(agents::get_agent_output))
+        .routes(routes!(team::get_agent_inbox))
+        .routes(routes!(team::list_team_messages, team::send_team_message))
+        .routes(routes!(team::search_memory))
         .routes(routes!(monitoring::get_performance_report))
         .routes(routes!(workflows::list_workflows))
         .routes(routes!(workflows::run_workflow))

@@ -3,9 +3,10 @@
 use crate::{
     model::{
         agent::AgentStatus,
-        id::AgentId,
+        id::{AgentId, SwarmId},
         key::Scope,
         quota::{LimitReached, SetBy},
+        swarm::SwarmStatus,
         task::{IllegalTransition, TaskStatus},
     },
     store::StoreError,
@@ -75,6 +76,14 @@ pub enum AppError {
         /// Where it stands.
         status: AgentStatus,
     },
+    /// The swarm takes nothing any more.
+    #[error("{id} is `{status}` and takes nothing any more; spawn another swarm")]
+    SwarmEnded {
+        /// The swarm.
+        id: SwarmId,
+        /// Where it stands.
+        status: SwarmStatus,
+    },
     /// There is no turn to interrupt.
     #[error("{id} is `{status}`: no turn runs, so there is nothing to interrupt")]
     AgentIdle {
@@ -134,6 +143,7 @@ impl AppError {
             Self::TaskEnded(_) => "task_ended",
             Self::RunEnded { .. } => "run_ended",
             Self::AgentEnded { .. } => "agent_ended",
+            Self::SwarmEnded { .. } => "swarm_ended",
             Self::AgentIdle { .. } => "agent_idle",
             Self::AgentBusy { .. } => "agent_busy",
             Self::NoConversation(_) => "no_conversation",

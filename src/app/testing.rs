@@ -141,6 +141,7 @@ impl TestApp {
             released: None,
             agent_id: work.agent,
             run_id: Some(work.run),
+            team: None,
             next: None,
             process_ended: false,
             at,

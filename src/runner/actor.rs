@@ -3,6 +3,7 @@
 mod orders;
 mod start;
 mod succeed;
+mod tools;
 
 use super::{
     Runner,
@@ -137,6 +138,10 @@ impl Actor {
         let mut shutting_down = false;
         let stop = self.runner.stop.clone();
         loop {
+            // The agent waits for these.
+            if !self.run_tools().await {
+                return Flow::Done;
+            }
             if self.look && !self.take_orders().await {
                 return Flow::Done;
             }
