@@ -17,6 +17,7 @@ mod openapi;
 mod problem;
 mod router;
 mod serve;
+mod swarms;
 mod tasks;
 mod team;
 mod workflows;

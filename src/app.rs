@@ -15,6 +15,7 @@ pub mod report;
 mod responses;
 pub mod size;
 pub mod sparc;
+pub mod swarms;
 pub mod tasks;
 pub mod team;
 mod wait;

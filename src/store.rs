@@ -43,7 +43,7 @@ pub use memory::MemoryFilter;
 pub use processes::Process;
 pub use report::{Ended, Span, Spent, Times};
 pub use runs::Provision;
-pub use swarms::SwarmFilter;
+pub use swarms::{Grown, SwarmFilter, SwarmTotals};
 pub use tasks::{TaskChange, TaskFilter};
 pub use team::TeamChange;
 pub use work::NewWork;

@@ -8,7 +8,7 @@ use super::{
     limit::Limits,
     meter, monitoring, once,
     problem::{self, REQUEST_ID},
-    tasks, team, workflows,
+    swarms, tasks, team, workflows,
 };
 use crate::{app::App, model::id::KeyId};
 use axum::{
@@ -103,6 +103,10 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(team::list_team_messages, team::send_team_message))
         .routes(routes!(team::search_memory))
         .routes(routes!(monitoring::get_performance_report))
+        .routes(routes!(swarms::spawn_swarm))
+        .routes(routes!(swarms::init_swarm))
+        .routes(routes!(swarms::get_swarm_status))
+        .routes(routes!(swarms::run_swarm))
         .routes(routes!(workflows::list_workflows))
         .routes(routes!(workflows::run_workflow))
         .routes(routes!(workflows::list_workflow_runs))
@@ -122,6 +126,8 @@ pub(super) fn changing_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(tasks::update_task))
         .routes(routes!(tasks::cancel_task))
+        .routes(routes!(swarms::scale_swarm))
+        .routes(routes!(swarms::stop_swarm))
         .routes(routes!(workflows::cancel_workflow_run))
         .routes(routes!(workflows::answer_workflow_run))
         .routes(routes!(agents::interrupt_agents))

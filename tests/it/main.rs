@@ -23,6 +23,7 @@ mod process;
 mod recovery;
 mod store;
 mod support;
+mod swarms;
 mod tasks;
 mod team;
 mod tunnel;
