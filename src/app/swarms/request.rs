@@ -23,7 +23,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 /// Most agents of a swarm.
-pub const SWARM_AGENTS: u32 = 64;
+const SWARM_AGENTS: u32 = 64;
 /// Longest objective, in characters: every agent is told all of it.
 const OBJECTIVE_CHARS: usize = 12_000;
 
