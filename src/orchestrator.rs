@@ -4,15 +4,15 @@
 //! next, and all of that (status, record, and the tasks that are the agents' turns) is stored in one transaction that
 //! changes nothing if the generation is another one by then. So it does not matter where a server dies.
 
+mod proposals;
+
 use crate::{bus::Bus, store::Store};
 use tokio_util::sync::CancellationToken;
 
 /// What the parts of the orchestrator share.
 #[derive(Clone)]
 pub struct Orchestrator {
-    #[expect(dead_code, reason = "its parts come next")]
     store: Store,
-    #[expect(dead_code, reason = "its parts come next")]
     bus: Bus,
     stop: CancellationToken,
 }
@@ -25,6 +25,6 @@ impl Orchestrator {
 
     /// Goes on with what an earlier server left, and with what comes, until stopped.
     pub async fn run(self) {
-        self.stop.cancelled().await;
+        proposals::drive_all(self).await;
     }
 }

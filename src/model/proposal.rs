@@ -49,6 +49,8 @@ pub struct Seat {
     pub agent_id: Option<AgentId>,
     /// Its role.
     pub agent_type: AgentType,
+    /// The project it works in.
+    pub project: String,
     /// The model asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -107,6 +109,11 @@ impl Proposal {
     /// The places that cannot be asked any more.
     pub fn lost(&self) -> BTreeSet<usize> {
         self.seats.iter().enumerate().filter(|(_, seat)| seat.lost.is_some()).map(|(place, _)| place).collect()
+    }
+
+    /// The agents that were made for it.
+    pub fn own_agents(&self) -> Vec<AgentId> {
+        self.seats.iter().filter(|seat| seat.is_own).filter_map(|seat| seat.agent_id).collect()
     }
 }
 
@@ -171,4 +178,20 @@ impl BallotRecord {
 /// The ballots as the rules know them.
 pub fn ballots_of(records: &[BallotRecord]) -> Vec<Ballot> {
     records.iter().filter_map(BallotRecord::ballot).collect()
+}
+
+/// Settles the open questions that pass, because nobody needs their answers any more: the ballots as they are then, and
+/// the turns to stop.
+pub fn close(
+    records: &[BallotRecord],
+    passes: impl Fn(&BallotRecord) -> bool,
+    reason: &str,
+    at: DateTime<Utc>,
+) -> (Vec<BallotRecord>, Vec<TaskId>) {
+    let open = records.iter().filter(|record| record.status == BallotStatus::Asked && passes(record));
+    open.map(|record| {
+        let reason = Some(reason.to_owned());
+        (BallotRecord { status: BallotStatus::Abstained, reason, cast_at: Some(at), ..record.clone() }, record.task_id)
+    })
+    .unzip()
 }
