@@ -10,6 +10,7 @@ mod files;
 pub mod health;
 pub mod keys;
 mod meters;
+pub mod proposals;
 pub mod report;
 mod responses;
 pub mod size;

@@ -21,7 +21,17 @@ const SCHEME: &str = "ApiKeyAuth";
 /// Operations whose fields are all optional and that do nothing without any of them.
 const NEED_A_BODY: [&str; 2] = ["update_task", "interrupt_agents"];
 /// Answers that may hold long texts of agents.
-const BOUNDED: [&str; 7] = ["AgentPage", "AgentResource", "EventLogPage", "EventPage", "OutputPage", "TaskPage", "TaskResource"];
+const BOUNDED: [&str; 9] = [
+    "AgentPage",
+    "AgentResource",
+    "EventLogPage",
+    "EventPage",
+    "OutputPage",
+    "ProposalPage",
+    "ProposalResource",
+    "TaskPage",
+    "TaskResource",
+];
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,6 +42,7 @@ const BOUNDED: [&str; 7] = ["AgentPage", "AgentResource", "EventLogPage", "Event
     tags(
         (name = "tasks", description = "Work for agents"),
         (name = "agents", description = "The workers"),
+        (name = "consensus", description = "Questions that several agents decide together"),
         (name = "events", description = "What agents report"),
         (name = "system", description = "The gateway itself")
     )

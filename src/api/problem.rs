@@ -123,6 +123,7 @@ fn next_step(code: &str) -> &'static str {
         "invalid_key" | "insufficient_scope" => "Do not repeat the call. Ask the operator for a key that may do this.",
         "idempotency_conflict" => "Take a new idempotency_key for new work, or repeat the first request exactly.",
         "illegal_transition" | "task_ended" => "Call get_task to see where the task stands; create a new task for more work.",
+        "proposal_ended" => "Call get_proposal to read how it ended; propose it again if it is to be decided anew.",
         "agent_ended" => "Call resume_agent, then send the message again.",
         "agent_idle" => "Nothing has to be stopped. send_message gives the agent work.",
         "agent_busy" => "Call get_agent with wait_seconds until it is idle, or interrupt_agent, then repeat the call.",
@@ -147,6 +148,7 @@ impl From<AppError> for Problem {
             | AppError::IdempotencyConflict { .. }
             | AppError::TaskEnded(_)
             | AppError::AgentEnded { .. }
+            | AppError::ProposalEnded { .. }
             | AppError::AgentIdle { .. }
             | AppError::AgentBusy { .. }
             | AppError::NoConversation(_)

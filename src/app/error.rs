@@ -3,8 +3,9 @@
 use crate::{
     model::{
         agent::AgentStatus,
-        id::AgentId,
+        id::{AgentId, ProposalId},
         key::Scope,
+        proposal::ProposalStatus,
         quota::{LimitReached, SetBy},
         task::{IllegalTransition, TaskStatus},
     },
@@ -67,6 +68,14 @@ pub enum AppError {
         /// Where it stands.
         status: AgentStatus,
     },
+    /// The proposal has ended, so there is nothing to cancel.
+    #[error("{id} is `{status}` and stays so; propose it again if it is to be decided anew")]
+    ProposalEnded {
+        /// The proposal.
+        id: ProposalId,
+        /// How it ended.
+        status: ProposalStatus,
+    },
     /// There is no turn to interrupt.
     #[error("{id} is `{status}`: no turn runs, so there is nothing to interrupt")]
     AgentIdle {
@@ -125,6 +134,7 @@ impl AppError {
             Self::IdempotencyConflict { .. } => "idempotency_conflict",
             Self::TaskEnded(_) => "task_ended",
             Self::AgentEnded { .. } => "agent_ended",
+            Self::ProposalEnded { .. } => "proposal_ended",
             Self::AgentIdle { .. } => "agent_idle",
             Self::AgentBusy { .. } => "agent_busy",
             Self::NoConversation(_) => "no_conversation",

@@ -15,7 +15,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, CHOICE_CHARS, EDITS, EDIT_CHARS, RATIONALE_CHARS, SECTION_CHARS, read_answer, schema_of};
+pub use answer::{Answer, CHOICE_CHARS, EDIT_CHARS, EDITS, RATIONALE_CHARS, SECTION_CHARS, read_answer, schema_of};
 pub use byzantine::{faults_tolerated, quorum_of};
 pub use crdt::{Document, Edit, EntryKey};
 pub use gossip::peers_of;

@@ -83,9 +83,8 @@ async fn drive(orchestrator: Orchestrator, id: ProposalId) {
                 if turns.len() == before {
                     let left = (deadline - Utc::now()).to_std().unwrap_or_default();
                     let changed = turns.values_mut().map(|turn| Box::pin(turn.changed()));
-                    let any = async {
-                        if changed.len() == 0 { std::future::pending().await } else { select_all(changed).await.0 }
-                    };
+                    let any =
+                        async { if changed.len() == 0 { std::future::pending().await } else { select_all(changed).await.0 } };
                     tokio::select! {
                         () = orchestrator.stop.cancelled() => return,
                         () = own.changed() => {}

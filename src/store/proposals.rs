@@ -12,11 +12,11 @@ use super::{
     work::insert_work,
 };
 use crate::model::{
+    agent::Agent,
     consensus::{Outcome, Protocol},
     id::{AgentId, KeyId, ProposalId, TaskId},
     proposal::{BallotRecord, Proposal, ProposalStatus, Seat},
     task::{Task, TaskStatus},
-    agent::Agent,
 };
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;

@@ -6,16 +6,19 @@ use super::{actions::openapi_actions, openapi};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const OPERATIONS: [&str; 23] = [
+const OPERATIONS: [&str; 27] = [
+    "cancel_proposal",
     "cancel_task",
     "create_agent",
     "create_task",
     "fork_agent",
     "get_agent",
     "get_agent_output",
+    "get_consensus_status",
     "get_health",
     "get_metrics",
     "get_performance_report",
+    "get_proposal",
     "get_readiness",
     "get_task",
     "interrupt_agent",
@@ -25,6 +28,7 @@ const OPERATIONS: [&str; 23] = [
     "list_task_events",
     "list_task_files",
     "list_tasks",
+    "propose",
     "read_task_file",
     "resume_agent",
     "send_message",

@@ -105,8 +105,7 @@ pub(super) fn next(record: &Record<'_>) -> Next {
     if record.is_open(round, Phase::Prepare) || record.is_open(round, Phase::Commit) {
         return Next::Wait;
     }
-    let earlier: BTreeSet<usize> =
-        equivocations.iter().filter(|found| found.round < round).map(|found| found.place).collect();
+    let earlier: BTreeSet<usize> = equivocations.iter().filter(|found| found.round < round).map(|found| found.place).collect();
     let commits = record.groups(honest(record.cast(round, Phase::Commit), &liars));
     if let Some(group) = commits.iter().find(|group| group.voters.len() >= quorum) {
         let why = format!("{} voters committed to `{}` in round {round}; {bounds}", group.voters.len(), group.choice);

@@ -125,7 +125,9 @@ impl Document {
 
 fn document(record: &Record<'_>, until: u32) -> Document {
     (1..=until)
-        .flat_map(|round| record.cast(round, Phase::Edit).into_iter().map(move |(place, cast)| Document::of(place, round, &cast.edits)))
+        .flat_map(|round| {
+            record.cast(round, Phase::Edit).into_iter().map(move |(place, cast)| Document::of(place, round, &cast.edits))
+        })
         .fold(Document::default(), Document::merge)
 }
 

@@ -92,7 +92,8 @@ fn ask(record: &Record<'_>, places: Vec<usize>, round: u32) -> Next {
         let own = known.get(&place).map(|(of, cast)| statement(place, *of, Phase::Opinion, cast));
         let candidates = known.keys().copied().filter(|peer| !record.lost.contains(peer));
         let peers = peers_of(rules.seed, round, place, candidates, rules.fanout);
-        let others = peers.into_iter().filter_map(|peer| known.get(&peer).map(|(of, cast)| statement(peer, *of, Phase::Opinion, cast)));
+        let others =
+            peers.into_iter().filter_map(|peer| known.get(&peer).map(|(of, cast)| statement(peer, *of, Phase::Opinion, cast)));
         own.into_iter().chain(others).collect()
     };
     Next::Ask(Record::questions(places, round, Phase::Opinion, sees))

@@ -5,7 +5,10 @@
 //! it. Ours is the veto: when a voter that has one voted for something else than the choice that reached the threshold, the
 //! proposal is rejected. Voters see nothing of each other.
 
-use super::{Next, OutcomeKind, Phase, WEIGHT_UNIT, decimal, record::{Group, Record}};
+use super::{
+    Next, OutcomeKind, Phase, WEIGHT_UNIT, decimal,
+    record::{Group, Record},
+};
 
 const ROUND: u32 = 1;
 

@@ -9,7 +9,7 @@
 //! and the next leader sees the drafts and the reasons of those who refused.
 
 use super::{
-    ACCEPT, Next, OutcomeKind, Phase, Statement, State,
+    ACCEPT, Next, OutcomeKind, Phase, State, Statement,
     record::{Group, Record, statement},
 };
 use std::collections::BTreeMap;
@@ -59,8 +59,7 @@ pub(super) fn next(record: &Record<'_>) -> Next {
     if record.lost.contains(&leader) {
         return begin(record, term + 1, "the last leader was lost before its draft had a majority");
     }
-    let unasked: Vec<usize> =
-        record.unasked(term, Phase::Acknowledge).into_iter().filter(|place| *place != leader).collect();
+    let unasked: Vec<usize> = record.unasked(term, Phase::Acknowledge).into_iter().filter(|place| *place != leader).collect();
     let open = record
         .of(term, Phase::Acknowledge)
         .filter(|ballot| ballot.state == State::Asked && !record.lost.contains(&ballot.place))

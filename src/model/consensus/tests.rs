@@ -35,11 +35,7 @@ fn commit(prepared: &str, choice: &str) -> State {
 
 pub(super) fn edit(texts: &[&str]) -> State {
     let State::Cast(cast) = cast("contributed") else { unreachable!() };
-    let edits = texts.iter().zip(1..).map(|(text, number)| Edit {
-        number,
-        section: "s".into(),
-        text: Some((*text).to_owned()),
-    });
+    let edits = texts.iter().zip(1..).map(|(text, number)| Edit { number, section: "s".into(), text: Some((*text).to_owned()) });
     State::Cast(Cast { edits: edits.collect(), ..cast })
 }
 
@@ -117,9 +113,7 @@ fn weights_count_and_abstentions_belong_to_the_whole() {
     weighed.voters[0].weight = 3 * WEIGHT_UNIT;
     let (outcome, _) = play(&weighed, voices(&["a", "b", "b"]), first);
     assert_eq!(outcome.choice.as_deref(), Some("a"));
-    let silent = |question: &Question| {
-        Some(if question.place == 0 { cast("a") } else { State::Abstained("no idea".into()) })
-    };
+    let silent = |question: &Question| Some(if question.place == 0 { cast("a") } else { State::Abstained("no idea".into()) });
     let (outcome, _) = play(&rules(Protocol::Quorum, 3), silent, first);
     assert_eq!(outcome.kind, OutcomeKind::Inconclusive);
     let (outcome, _) = play(&rules(Protocol::Quorum, 3), |_| None, first);

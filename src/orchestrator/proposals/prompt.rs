@@ -53,10 +53,14 @@ fn step(question: &Question, voters: usize) -> String {
             question.round
         ),
         Phase::Draft => format!("You lead term {}. Draft the decision for all; the others accept or refuse it.", question.round),
-        Phase::Acknowledge => "Below is the draft of the voter who leads this term. Accept it if you can live with it; refuse it if it \
+        Phase::Acknowledge => {
+            "Below is the draft of the voter who leads this term. Accept it if you can live with it; refuse it if it \
                                is wrong, and say why."
-            .into(),
-        Phase::Prepare if again => "The last round had no agreement; below is what everybody stated. State your choice anew.".into(),
+                .into()
+        }
+        Phase::Prepare if again => {
+            "The last round had no agreement; below is what everybody stated. State your choice anew.".into()
+        }
         Phase::Prepare => "State your choice. Nobody has seen another one's statement yet.".into(),
         Phase::Commit => format!(
             "Below is what everybody stated. Commit to the choice that at least {} of {voters} voters stated, even if it is not yours \
@@ -65,16 +69,22 @@ fn step(question: &Question, voters: usize) -> String {
             quorum_of(voters),
             faults_tolerated(voters)
         ),
-        Phase::Opinion if again => "Below are your own opinion and those of a few others. Keep yours or change it, whichever convinces you \
+        Phase::Opinion if again => {
+            "Below are your own opinion and those of a few others. Keep yours or change it, whichever convinces you \
                                     more."
-            .into(),
+                .into()
+        }
         Phase::Opinion => "Give your opinion. In later rounds you will see those of a few others.".into(),
-        Phase::Edit if again => "Below are the document as everybody's contributions make it, and your own items with their numbers. Add \
+        Phase::Edit if again => {
+            "Below are the document as everybody's contributions make it, and your own items with their numbers. Add \
                                  items; to rewrite or withdraw one of yours, name its number. An empty list of edits is fine."
-            .into(),
-        Phase::Edit => "Contribute to a document that all voters write together: items, each with the section it belongs to. All \
+                .into()
+        }
+        Phase::Edit => {
+            "Contribute to a document that all voters write together: items, each with the section it belongs to. All \
                         contributions are merged; nobody's are left out."
-            .into(),
+                .into()
+        }
     }
 }
 

@@ -95,7 +95,8 @@ fn plan(
     ended: &HashSet<AgentId>,
     now: DateTime<Utc>,
 ) -> Option<ProposalStep> {
-    let mut work = Work { proposal: proposal.clone(), records: records.to_vec(), changed: HashSet::new(), now, turns: Vec::new() };
+    let mut work =
+        Work { proposal: proposal.clone(), records: records.to_vec(), changed: HashSet::new(), now, turns: Vec::new() };
     for seat in work.proposal.seats.iter_mut().filter(|seat| seat.agent_id.is_some_and(|agent| ended.contains(&agent))) {
         seat.lost.get_or_insert_with(|| "the agent takes no messages any more".into());
     }
