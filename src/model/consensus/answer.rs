@@ -52,7 +52,7 @@ pub fn schema_of(rules: &Rules, phase: Phase) -> Value {
                     "section": one_of(&rules.options, SECTION_CHARS),
                     "text": line(EDIT_CHARS),
                     "number": {"type": "integer", "minimum": 1},
-                    "withdraw": {"type": "boolean"},
+                    "keep": {"type": "boolean"},
                 },
             });
             fields.insert("edits".into(), json!({"type": "array", "maxItems": EDITS, "items": edit}));
@@ -61,14 +61,14 @@ pub fn schema_of(rules: &Rules, phase: Phase) -> Value {
     }
     fields.insert("rationale".into(), line(RATIONALE_CHARS));
     fields.insert("confidence".into(), json!({"type": "number", "minimum": 0, "maximum": 1}));
-    fields.insert("abstain".into(), json!({"type": "boolean"}));
+    fields.insert("can_judge".into(), json!({"type": "boolean"}));
     json!({"type": "object", "properties": fields, "required": required, "additionalProperties": false})
 }
 
 /// Reads an answer; the error says what is wrong with it, in words for the voter.
 pub fn read_answer(rules: &Rules, phase: Phase, round: u32, given: &Value) -> Result<Answer, String> {
     let rationale = words(given, "rationale", RATIONALE_CHARS)?;
-    if given["abstain"].as_bool() == Some(true) {
+    if given["can_judge"].as_bool() == Some(false) {
         return Ok(Answer::Abstained(rationale));
     }
     let confidence = given["confidence"].as_f64().filter(|value| (0.0..=1.0).contains(value));
@@ -126,7 +126,7 @@ fn edits(rules: &Rules, round: u32, given: &Value) -> Result<Vec<Edit>, String> 
         let section = section.ok_or_else(|| format!("`section` is not one of: {}", rules.options.join(", ")))?;
         let number = item["number"].as_u64().and_then(|number| u32::try_from(number).ok());
         let number = number.unwrap_or((round - 1) * NUMBERS + index);
-        let is_withdrawn = item["withdraw"].as_bool() == Some(true);
+        let is_withdrawn = item["keep"].as_bool() == Some(false);
         let text = if is_withdrawn { None } else { Some(words(item, "text", EDIT_CHARS)?) };
         edits.push(Edit { number, section, text });
     }

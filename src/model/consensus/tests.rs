@@ -318,7 +318,7 @@ fn answers_are_read_strictly_and_in_the_proposals_words() {
         let problem = read_answer(&asked, Phase::Vote, 1, &wrong).expect_err("refused");
         assert!(problem.contains(word), "{problem}");
     }
-    let silent = json!({"choice": "Tabs", "rationale": "cannot tell", "confidence": 0, "abstain": true});
+    let silent = json!({"choice": "Tabs", "rationale": "cannot tell", "confidence": 0, "can_judge": false});
     assert_eq!(read_answer(&asked, Phase::Vote, 1, &silent), Ok(Answer::Abstained("cannot tell".into())));
     let edits = json!({"edits": [{"section": "tabs", "text": "wide"}], "rationale": "x", "confidence": 1});
     let Ok(Answer::Cast(cast)) = read_answer(&asked, Phase::Edit, 2, &edits) else { panic!("refused") };

@@ -37,7 +37,7 @@ pub(super) fn words(proposal: &Proposal, question: &Question) -> String {
     text.push_str("\nEnd with the structured output: ");
     text.push_str(fields(question.phase));
     text.push_str(
-        ", rationale (why, in a few sentences), confidence (0 to 1). If you cannot judge it at all, set abstain to true and \
+        ", rationale (why, in a few sentences), confidence (0 to 1). Only if you cannot judge it at all, set can_judge to false and \
          give the reason as rationale.",
     );
     text
@@ -65,7 +65,7 @@ fn step(question: &Question, voters: usize) -> String {
         Phase::Commit => format!(
             "Below is what everybody stated. Commit to the choice that at least {} of {voters} voters stated, even if it is not yours \
              (up to {} voters may be lying), and repeat in `prepared` exactly what you stated yourself. If no choice has so many, \
-             abstain.",
+             set can_judge to false.",
             quorum_of(voters),
             faults_tolerated(voters)
         ),
@@ -111,6 +111,8 @@ fn fields(phase: Phase) -> &'static str {
         Phase::Draft => "choice (the draft)",
         Phase::Acknowledge => "accept (true or false)",
         Phase::Commit => "choice, prepared",
-        Phase::Edit => "edits (each with section and text; with number to change your own item; with withdraw to take it back)",
+        Phase::Edit => {
+            "edits (each with section and text; with number to change your own item; with keep set to false to take it back)"
+        }
     }
 }
