@@ -38,7 +38,7 @@ pub use insert::{Inserted, Quota};
 pub use log::{EventFilter, LoggedEvent};
 pub use processes::Process;
 pub use proposals::{Advanced, ProposalFilter, ProposalStep};
-pub use report::{Ended, Span, Spent, Times};
+pub use report::{Ended, EndedProposal, Span, Spent, Times};
 pub use runs::Provision;
 pub use swarms::SwarmFilter;
 pub use tasks::{TaskChange, TaskFilter};

@@ -26,6 +26,7 @@ CREATE TABLE proposal (
 CREATE UNIQUE INDEX proposal_idempotency ON proposal (owner, idempotency_key);
 CREATE INDEX proposal_by_owner ON proposal (owner, id);
 CREATE INDEX proposal_by_status ON proposal (status, id);
+CREATE INDEX proposal_ended ON proposal (ended_at);
 
 -- A question to a voter and its answer. data: what the protocol needs besides the choice.
 CREATE TABLE ballot (

@@ -1,13 +1,12 @@
 //! Operations on proposals: questions that several agents decide together.
 
+mod list;
 mod propose;
 mod view;
 
+pub use list::{ProposalCounts, ProposalPage, ProposalSummary};
 pub use propose::{Propose, VoterRequest};
-pub use view::{
-    BallotView, Choice, DissentView, EquivocationView, ProposalCounts, ProposalPage, ProposalResource, ProposalSummary,
-    RoundView, VoterView,
-};
+pub use view::{BallotView, Choice, DissentView, EquivocationView, ProposalResource, RoundView, VoterView};
 
 use super::{
     App, detached,

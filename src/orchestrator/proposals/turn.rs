@@ -10,6 +10,8 @@ use crate::model::{
 };
 use chrono::{DateTime, Utc};
 
+/// Seconds a turn may take beyond the proposal that stops it.
+const GRACE_SECONDS: u32 = 60;
 /// Characters of the question in a title.
 const TITLE_CHARS: usize = 80;
 
@@ -49,9 +51,9 @@ pub(super) fn task_of(proposal: &Proposal, record: &BallotRecord, words: String,
     let seat = &proposal.seats[record.place];
     let question: String = proposal.question.chars().take(TITLE_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let left = u32::try_from((proposal.deadline_at - now).num_seconds()).unwrap_or(0);
-    // A voter that says nothing must not take the time of the steps that follow.
+    // A voter that says nothing must not take the time of the steps that follow. Where none follow, the proposal ends first.
     let asks_again = proposal.rules.protocol.asks_again(proposal.rules.max_rounds);
-    let timeout_seconds = if asks_again { left / 2 } else { left }.max(1);
+    let timeout_seconds = if asks_again { (left / 2).max(1) } else { left + GRACE_SECONDS };
     Task {
         id: TaskId::generate(),
         owner: proposal.owner.clone(),

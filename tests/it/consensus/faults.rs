@@ -89,12 +89,15 @@ async fn cli_an_answer_that_cannot_be_read_is_asked_for_once_more() {
 async fn cli_when_time_is_over_turns_are_stopped_and_what_is_known_is_told() {
     let app = app_with(&[json!({"match": "You are voter 2 of ", "hang": 600.0}), says("Step: vote", choice("a"))]).await;
     let body = json!({
-        "question": "Which?", "options": ["a", "b"], "threshold": "unanimous", "timeout_seconds": 12,
+        "question": "Which?", "options": ["a", "b"], "threshold": "unanimous", "timeout_seconds": 8,
         "voters": [{"type": "coder", "count": 2}],
     });
     let ended = decided(&app, &propose(&app, body).await).await;
     assert_eq!((&ended["status"], ended.get("decision")), (&json!("timed_out"), None), "{ended}");
-    assert_eq!(ended["tally"], json!([{"choice": "a", "voters": [1], "weight": 1.0}]), "{ended}");
+    // A busy machine may not even have the first vote by then.
+    let cast = ballots(&ended).iter().any(|ballot| ballot == "1 vote voter 1 #1 cast a");
+    let known = if cast { json!([{"choice": "a", "voters": [1], "weight": 1.0}]) } else { json!([]) };
+    assert_eq!(ended["tally"], known, "{ended}");
     let task = json!({"id": ended["ballots"].as_array().expect("ballots").iter().find(|ballot| ballot["voter"] == 2).expect("one")["task_id"]});
     let task = app.ended(&task).await;
     assert!(task["status"] == "cancelled" || task["failure"]["code"] == "timeout", "{task}");

@@ -21,12 +21,9 @@ async fn cli_a_quorum_decides_and_shows_who_voted_what_and_why() {
     assert_eq!(ended["dissent"], json!([{"voter": 3, "choice": "PostgreSQL", "rationale": "because of PostgreSQL"}]));
     assert_eq!(ended["provenance"], "rehearsal");
     for ballot in ended["ballots"].as_array().expect("ballots") {
-        assert!(ballot["confidence"] == 0.9 && ballot["cast_at"].is_string(), "{ballot}");
+        assert!(ballot["confidence"] == 0.9 && ballot["cast_at"].is_string() && ballot["run_id"].is_string(), "{ballot}");
         let task = app.get(&format!("/tasks/{}", ballot["task_id"].as_str().expect("a task"))).await.expect(200);
-        assert_eq!(
-            (&task["status"], &task["agent_id"], &task["run_id"]),
-            (&json!("complete"), &ballot["agent_id"], &ballot["run_id"])
-        );
+        assert_eq!((&task["status"], &task["agent_id"]), (&json!("complete"), &ballot["agent_id"]));
     }
     assert_asked_once(&app, &ended).await;
 
@@ -40,17 +37,13 @@ async fn cli_a_quorum_decides_and_shows_who_voted_what_and_why() {
     assert_eq!((&page["counts"]["decided"], &page["counts"]["open"]), (&json!(1), &json!(0)));
     assert_eq!((&page["proposals"][0]["id"], &page["proposals"][0]["decision"]), (&ended["id"], &json!("SQLite")));
     assert_eq!(app.get("/consensus/status?status=rejected").await.expect(200)["proposals"], json!([]));
+    let report = app.get("/performance/report").await.expect(200);
+    assert_eq!((&report["consensus_rate"]["value"], &report["consensus_time"]["count"]), (&json!(1.0), &json!(1)), "{report}");
     stranger_sees_nothing(&app, &ended).await;
 }
 
 async fn stranger_sees_nothing(app: &TestApp, proposal: &Value) {
-    let made = app.mas(&["key", "create", "--user", "bob", "--scope", "operate", "--name", "bob"]).output().expect("mas runs");
-    let key = String::from_utf8(made.stdout)
-        .expect("UTF-8")
-        .split_whitespace()
-        .find(|word| word.starts_with("mas_"))
-        .map(str::to_owned);
-    let key = key.unwrap_or_else(|| panic!("no key: {}", String::from_utf8_lossy(&made.stderr)));
+    let key = crate::auth::make_key(app, &["--user", "bob"]);
     let request = app.request_as(Some(&key), Method::GET, &path_of(proposal, ""));
     app.send(request).await.problem(404, "not_found");
     let page = app.send(app.request_as(Some(&key), Method::GET, "/consensus/status")).await.expect(200);

@@ -27,7 +27,7 @@ async fn what_cannot_be_decided_is_refused_and_nothing_is_made() {
         (json!({"voters": [{"type": "coder", "count": 1000}]}), "voters[0].count", "1..=64"),
         (json!({"voters": [{"type": "coder", "count": 2}], "protocol": "raft"}), "voters", "3 to 64"),
         (json!({"protocol": "byzantine"}), "voters", "4 to 64"),
-        (json!({"voters": [{"type": "wizard", "count": 3}]}), "", "planner"),
+        (json!({"voters": [{"type": "wizard", "count": 3}]}), "voters[0].type", "planner"),
         (json!({"voters": [{"count": 3}]}), "voters[0]", "either"),
         (json!({"voters": [{"agent_id": unknown}, {"type": "coder"}]}), "voters[0].agent_id", "no such agent"),
         (json!({"voters": [{"agent_id": unknown}, {"agent_id": unknown}]}), "voters[1].agent_id", "once"),
