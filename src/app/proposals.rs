@@ -87,7 +87,7 @@ impl App {
         let (mut proposal, plan, wait) = request.validate(who, &self.settings)?;
         // A repeated request gets its first answer, whatever its voters do by now.
         if let Some(known) = self.known_proposal(&proposal).await? {
-            return self.proposed(who, known.id, false, wait).await;
+            return self.proposed(who, known.id, self.waiter(Topic::Proposal(known.id), wait), false).await;
         }
         let agents = self.seat(who, &mut proposal, plan).await?;
         let (app, quota, id) = (self.clone(), self.settings.quota(who), proposal.id);
@@ -105,13 +105,10 @@ impl App {
             }
         })
         .await?;
-        match known {
-            Some(known) => self.proposed(who, known, false, wait).await,
-            None => {
-                let proposal = self.proposal_ended(who, id, waiter).await?;
-                Ok(Proposed { proposal: self.proposal_resource(proposal).await?, is_new: true })
-            }
+        if let Some(known) = known {
+            return self.proposed(who, known, self.waiter(Topic::Proposal(known), wait), false).await;
         }
+        self.proposed(who, id, waiter, true).await
     }
 
     async fn known_proposal(&self, proposal: &Proposal) -> Result<Option<Proposal>, AppError> {
@@ -123,8 +120,8 @@ impl App {
         }
     }
 
-    async fn proposed(&self, who: &Principal, id: ProposalId, is_new: bool, wait: u32) -> Result<Proposed, AppError> {
-        let proposal = self.proposal_ended(who, id, self.waiter(Topic::Proposal(id), wait)).await?;
+    async fn proposed(&self, who: &Principal, id: ProposalId, waiter: Waiter, is_new: bool) -> Result<Proposed, AppError> {
+        let proposal = self.proposal_ended(who, id, waiter).await?;
         Ok(Proposed { proposal: self.proposal_resource(proposal).await?, is_new })
     }
 

@@ -349,7 +349,7 @@ pub fn interim(rules: &Rules, ballots: &[Ballot], lost: &BTreeSet<usize>, kind: 
         Protocol::Gossip => gossip::count(&record),
         Protocol::Crdt => crdt::count(&record),
     };
-    let mut outcome = record.outcome(kind, None, why, groups);
+    let mut outcome = record::outcome(kind, None, why, &groups);
     if rules.protocol == Protocol::Byzantine {
         outcome.equivocations = byzantine::equivocations(&record);
     }

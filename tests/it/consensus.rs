@@ -25,7 +25,12 @@ pub(crate) fn voter(number: usize, step: &str) -> String {
 
 /// A server whose voters speak by these rules.
 pub(crate) async fn app_with(rules: &[Value]) -> TestApp {
-    let mut app = TestApp::prepared(&[]).await;
+    app_set(&[], rules).await
+}
+
+/// The same with settings of its own.
+pub(crate) async fn app_set(settings: &[(&str, &str)], rules: &[Value]) -> TestApp {
+    let mut app = TestApp::prepared(settings).await;
     let file = app.dir.path().join("rules.json");
     std::fs::write(&file, json!(rules).to_string()).expect("written");
     app.set("MAS_REHEARSAL__RULES", file.to_str().expect("UTF-8"));

@@ -255,7 +255,7 @@ impl Propose {
             refusals.check(given.weight.is_none() || weighs, &field(".weight"), || {
                 format!("{protocol} counts every voter the same; leave it out, or use quorum or gossip")
             });
-            refusals.check(given.weight.is_none_or(|weight| weight >= 0.001 && weight <= WEIGHT), &field(".weight"), || {
+            refusals.check(given.weight.is_none_or(|weight| (0.001..=WEIGHT).contains(&weight)), &field(".weight"), || {
                 format!("must be more than 0 (0.001 at least) and at most {WEIGHT}")
             });
             let veto = given.veto.unwrap_or(false);

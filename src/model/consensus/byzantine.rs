@@ -13,7 +13,7 @@
 
 use super::{
     Cast, Equivocation, Next, OutcomeKind, Phase, State, Statement,
-    record::{Group, Record, canonical, statement},
+    record::{Group, Record, canonical, outcome, statement},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -97,7 +97,7 @@ pub(super) fn next(record: &Record<'_>) -> Next {
     let equivocations = equivocations(record);
     let liars: BTreeSet<usize> = equivocations.iter().map(|equivocation| equivocation.place).collect();
     let done = |kind, choice, why| {
-        let outcome = record.outcome(kind, choice, why, count(record));
+        let outcome = outcome(kind, choice, why, &count(record));
         Next::Done(super::Outcome { equivocations: equivocations.clone(), ..outcome })
     };
     let bounds = format!("{quorum} of {voters} have to agree, up to {faults} may lie");

@@ -8,7 +8,7 @@
 
 use super::{
     Next, OutcomeKind, Phase, Statement,
-    record::{Group, Record, canonical},
+    record::{Group, Record, canonical, outcome},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -154,7 +154,7 @@ pub(super) fn next(record: &Record<'_>) -> Next {
     let voters = record.rules.voters.len();
     let why = format!("{} items of {contributors} of {voters} voters, merged; nobody is outvoted", merged.len());
     let kind = if merged.is_empty() { OutcomeKind::Inconclusive } else { OutcomeKind::Decided };
-    let mut outcome = record.outcome(kind, None, why, count(record));
+    let mut outcome = outcome(kind, None, why, &count(record));
     outcome.choice = (!merged.is_empty()).then(|| merged.render(&record.rules.options));
     Next::Done(outcome)
 }

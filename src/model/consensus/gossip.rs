@@ -10,11 +10,11 @@
 
 use super::{
     Cast, Next, OutcomeKind, Phase, Statement, WEIGHT_UNIT, decimal,
-    record::{Group, Record, statement},
+    record::{Group, Record, outcome, statement},
 };
 use std::collections::BTreeMap;
 
-/// One step of SplitMix64, a well mixed function of its argument.
+/// One step of `SplitMix64`, a well mixed function of its argument.
 const fn mixed(state: u64) -> u64 {
     let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -63,7 +63,7 @@ pub(super) fn next(record: &Record<'_>) -> Next {
     let groups = count(record);
     if 2 * living.len() <= rules.voters.len() {
         let why = format!("{} of {} voters are left, too few to speak for all", living.len(), rules.voters.len());
-        return Next::Done(record.outcome(OutcomeKind::Inconclusive, None, why, groups));
+        return Next::Done(outcome(OutcomeKind::Inconclusive, None, why, &groups));
     }
     let needed = rules.threshold.words();
     let rounds = if round == 1 { "1 round".to_owned() } else { format!("{round} rounds") };
@@ -77,10 +77,10 @@ pub(super) fn next(record: &Record<'_>) -> Next {
     let reached = groups.first().filter(|first| rules.threshold.is_reached(first.weight, whole));
     if let Some(first) = reached {
         let choice = first.choice.clone();
-        return Next::Done(record.outcome(OutcomeKind::Decided, Some(choice), figures, groups));
+        return Next::Done(outcome(OutcomeKind::Decided, Some(choice), figures, &groups));
     }
     if round >= rules.max_rounds || groups.is_empty() {
-        return Next::Done(record.outcome(OutcomeKind::Inconclusive, None, figures, groups));
+        return Next::Done(outcome(OutcomeKind::Inconclusive, None, figures, &groups));
     }
     ask(record, living, round + 1)
 }

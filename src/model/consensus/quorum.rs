@@ -7,7 +7,7 @@
 
 use super::{
     Next, OutcomeKind, Phase, WEIGHT_UNIT, decimal,
-    record::{Group, Record},
+    record::{Group, Record, outcome},
 };
 
 const ROUND: u32 = 1;
@@ -29,13 +29,13 @@ pub(super) fn next(record: &Record<'_>) -> Next {
     let groups = count(record);
     let needed = rules.threshold.words();
     let Some(first) = groups.first() else {
-        return Next::Done(record.outcome(OutcomeKind::Inconclusive, None, "nobody voted".into(), groups));
+        return Next::Done(outcome(OutcomeKind::Inconclusive, None, "nobody voted".into(), &groups));
     };
     let choice = first.choice.clone();
     let figures = format!("`{choice}` has {} of {} votes", decimal(first.weight, WEIGHT_UNIT), decimal(whole, WEIGHT_UNIT));
     if !rules.threshold.is_reached(first.weight, whole) {
         let why = format!("no choice reached the threshold: {figures}, {needed} is needed");
-        return Next::Done(record.outcome(OutcomeKind::Inconclusive, None, why, groups));
+        return Next::Done(outcome(OutcomeKind::Inconclusive, None, why, &groups));
     }
     let against = |place: &usize| rules.voters.get(*place).is_some_and(|voter| voter.veto);
     let vetoes: Vec<String> = groups[1..]
@@ -46,11 +46,11 @@ pub(super) fn next(record: &Record<'_>) -> Next {
         .collect();
     if vetoes.is_empty() {
         let why = format!("{figures}, {needed} is needed");
-        return Next::Done(record.outcome(OutcomeKind::Decided, Some(choice), why, groups));
+        return Next::Done(outcome(OutcomeKind::Decided, Some(choice), why, &groups));
     }
     let why = format!("{figures}, but {} voted otherwise and may veto", vetoes.join(" and "));
     // Whoever was against it is the dissent, although nothing was decided.
-    let mut outcome = record.outcome(OutcomeKind::Rejected, Some(choice), why, groups);
+    let mut outcome = outcome(OutcomeKind::Rejected, Some(choice), why, &groups);
     outcome.choice = None;
     Next::Done(outcome)
 }

@@ -10,7 +10,7 @@
 
 use super::{
     ACCEPT, Next, OutcomeKind, Phase, State, Statement,
-    record::{Group, Record, statement},
+    record::{Group, Record, outcome, statement},
 };
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ pub(super) fn next(record: &Record<'_>) -> Next {
     let accepted = 1 + answers.values().filter(|answer| answer.choice == ACCEPT).count();
     if accepted >= majority(voters) {
         let why = format!("{accepted} of {voters} voters acknowledged the draft of term {term}; {} are needed", majority(voters));
-        return Next::Done(record.outcome(OutcomeKind::Decided, Some(cast.choice.clone()), why, count(record)));
+        return Next::Done(outcome(OutcomeKind::Decided, Some(cast.choice.clone()), why, &count(record)));
     }
     if record.lost.contains(&leader) {
         return begin(record, term + 1, "the last leader was lost before its draft had a majority");
@@ -77,7 +77,7 @@ pub(super) fn next(record: &Record<'_>) -> Next {
 /// Asks the leader of a term for its draft.
 fn begin(record: &Record<'_>, term: u32, reason: &str) -> Next {
     let (voters, living) = (record.rules.voters.len(), record.living().count());
-    let failed = |why| Next::Done(record.outcome(OutcomeKind::Inconclusive, None, why, count(record)));
+    let failed = |why| Next::Done(outcome(OutcomeKind::Inconclusive, None, why, &count(record)));
     if living < majority(voters) {
         return failed(format!("{living} of {voters} voters are left; {} are needed", majority(voters)));
     }

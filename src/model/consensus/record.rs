@@ -90,24 +90,24 @@ impl<'a> Record<'a> {
     ) -> Vec<Question> {
         places.into_iter().map(|place| Question { place, round, phase, sees: sees(place) }).collect()
     }
+}
 
-    /// An outcome with its count; `choice` is the decision, and whoever was for something else dissents.
-    pub(super) fn outcome(&self, kind: OutcomeKind, choice: Option<String>, why: String, groups: Vec<Group<'_>>) -> Outcome {
-        let decided = choice.as_deref().map(canonical);
-        let mut dissent: Vec<Dissent> = groups
-            .iter()
-            .filter(|group| decided.as_ref().is_some_and(|decided| *decided != group.key))
-            .flat_map(|group| &group.voters)
-            .map(|(place, cast)| Dissent { place: *place, choice: cast.choice.clone(), rationale: cast.rationale.clone() })
-            .collect();
-        dissent.sort_by_key(|dissent| dissent.place);
-        let tally = groups.iter().map(|group| Tally {
-            choice: group.choice.clone(),
-            places: group.voters.keys().copied().collect(),
-            weight: group.weight,
-        });
-        Outcome { kind, choice, why, tally: tally.collect(), dissent, equivocations: Vec::new() }
-    }
+/// An outcome with its count; `choice` is the decision, and whoever was for something else dissents.
+pub(super) fn outcome(kind: OutcomeKind, choice: Option<String>, why: String, groups: &[Group<'_>]) -> Outcome {
+    let decided = choice.as_deref().map(canonical);
+    let mut dissent: Vec<Dissent> = groups
+        .iter()
+        .filter(|group| decided.as_ref().is_some_and(|decided| *decided != group.key))
+        .flat_map(|group| &group.voters)
+        .map(|(place, cast)| Dissent { place: *place, choice: cast.choice.clone(), rationale: cast.rationale.clone() })
+        .collect();
+    dissent.sort_by_key(|dissent| dissent.place);
+    let tally = groups.iter().map(|group| Tally {
+        choice: group.choice.clone(),
+        places: group.voters.keys().copied().collect(),
+        weight: group.weight,
+    });
+    Outcome { kind, choice, why, tally: tally.collect(), dissent, equivocations: Vec::new() }
 }
 
 /// What others get to see of an answer.

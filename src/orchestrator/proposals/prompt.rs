@@ -97,12 +97,17 @@ fn shown(seen: &Statement, question: &Question) -> String {
     if seen.phase == Phase::Edit {
         return format!("- your item {}\n", seen.text);
     }
-    let mut line = format!("- {whose} ({}, round {}): {}\n", seen.phase, seen.round, seen.text);
+    let mut line = format!("- {whose} ({}, round {}): {}\n", seen.phase, seen.round, indented(&seen.text));
     if !seen.rationale.is_empty() {
         let why: String = seen.rationale.chars().take(RATIONALE_CHARS).collect();
-        let _ = writeln!(line, "  Why: {why}");
+        let _ = writeln!(line, "  Why: {}", indented(&why));
     }
     line
+}
+
+/// Keeps the lines of one statement from looking like another voter's.
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n    ")
 }
 
 fn fields(phase: Phase) -> &'static str {

@@ -83,7 +83,9 @@ impl Orchestrator {
             self.bus.notify(Topic::Control(agent));
             self.bus.notify(Topic::Agent(agent));
         }
-        stopped.iter().for_each(|task| self.bus.notify(Topic::Task(*task)));
+        for task in stopped {
+            self.bus.notify(Topic::Task(*task));
+        }
     }
 }
 
@@ -108,17 +110,17 @@ fn plan(
     }
     let (rules, lost) = (&work.proposal.rules, work.proposal.lost());
     let ballots = ballots_of(&work.records);
-    let outcome = if now >= proposal.deadline_at {
-        let why = format!("no decision within {} seconds", proposal.timeout_seconds);
-        Some(consensus::interim(rules, &ballots, &lost, OutcomeKind::TimedOut, why))
-    } else {
-        match consensus::next(rules, &ballots, &lost) {
-            Next::Done(outcome) => Some(outcome),
-            Next::Wait => None,
-            Next::Ask(questions) => {
-                work.ask(&questions);
-                None
-            }
+    let outcome = match consensus::next(rules, &ballots, &lost) {
+        // Also when it is late: the answers are there.
+        Next::Done(outcome) => Some(outcome),
+        _ if now >= proposal.deadline_at => {
+            let why = format!("no decision within {} seconds", proposal.timeout_seconds);
+            Some(consensus::interim(rules, &ballots, &lost, OutcomeKind::TimedOut, why))
+        }
+        Next::Wait => None,
+        Next::Ask(questions) => {
+            work.ask(&questions);
+            None
         }
     };
     work.into_step(outcome)

@@ -57,6 +57,25 @@ async fn cli_raft_goes_into_a_second_term_when_the_process_of_its_leader_is_kill
     assert_asked_once(&app, &ended).await;
 }
 
+/// Whether it is found gone when it is to be asked, or in the middle of its turn.
+#[tokio::test]
+async fn cli_a_voter_that_ends_meanwhile_is_lost_and_the_others_go_on() {
+    let mut slow = says(&voter(2, "opinion, round 1"), choice("stay"));
+    slow["first_delay_ms"] = json!(3000);
+    let app = app_with(&[says("You are voter 1 of ", choice("leave")), slow, says("Step: opinion", choice("stay"))]).await;
+    let agent = app.agent(json!({"agent_type": "analyst"})).await;
+    let body = json!({
+        "question": "Stay?", "protocol": "gossip", "voters": [{"agent_id": agent["id"]}, {"type": "coder", "count": 2}],
+    });
+    let proposal = propose(&app, body).await;
+    proposal_until(&app, &proposal, |proposal| ballots(proposal).contains(&"1 opinion voter 1 #1 cast leave".to_owned())).await;
+    app.post(&support::path_of(&agent, "/terminate"), &json!({"wait_seconds": 40})).await.expect(200);
+    let ended = decided(&app, &proposal).await;
+    assert_eq!((&ended["status"], &ended["decision"]), (&json!("decided"), &json!("stay")), "{ended}");
+    assert!(ended["voters"][0]["lost"].is_string() && ended["voters"][1].get("lost").is_none(), "{ended}");
+    assert_eq!(ended["tally"], json!([{"choice": "stay", "voters": [2, 3], "weight": 2.0}]));
+}
+
 #[tokio::test]
 async fn cli_an_answer_that_cannot_be_read_is_asked_for_once_more() {
     let app = app_with(&[

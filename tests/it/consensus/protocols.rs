@@ -1,6 +1,6 @@
 //! Every protocol comes to its outcome with ballots that are real turns.
 
-use super::{app_with, assert_asked_once, assert_voters_ended, ballots, choice, decided, path_of, propose, says, voter};
+use super::{app_set, app_with, assert_asked_once, assert_voters_ended, ballots, choice, decided, path_of, propose, says, voter};
 use crate::support::TestApp;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -99,8 +99,10 @@ async fn cli_byzantine_voters_decide_with_one_liar_and_not_with_two() {
 }
 
 #[tokio::test]
-async fn cli_gossip_goes_on_until_all_agree_and_keeps_its_history() {
-    let app = app_with(&[says(&voter(3, "opinion, round 1"), choice("tabs")), says("Step: opinion", choice("spaces"))]).await;
+async fn cli_gossip_goes_on_until_all_agree_and_keeps_its_history_also_with_one_place() {
+    let settings = [("MAS_RUNNER__MAX_LIVE_AGENTS", "1")];
+    let app =
+        app_set(&settings, &[says(&voter(3, "opinion, round 1"), choice("tabs")), says("Step: opinion", choice("spaces"))]).await;
     let body =
         json!({"question": "Tabs or spaces?", "protocol": "gossip", "fanout": 1, "voters": [{"type": "coder", "count": 3}]});
     let ended = decided(&app, &propose(&app, body).await).await;

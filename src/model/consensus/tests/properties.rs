@@ -69,8 +69,6 @@ proptest! {
             let outcome = played(protocol, &characters, order);
             let needed = match protocol {
                 Protocol::Byzantine => quorum_of(characters.len()),
-                // Of those that are left, who are more than half.
-                Protocol::Gossip => characters.len() / 2 + 1,
                 _ => characters.len() / 2 + 1,
             };
             if outcome.kind == OutcomeKind::Decided {
