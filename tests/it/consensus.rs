@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// What a voter answers to prompts that match.
-pub(crate) fn says(pattern: &str, input: Value) -> Value {
+pub(crate) fn says(pattern: &str, input: &Value) -> Value {
     json!({"match": pattern, "tool_use": {"name": "StructuredOutput", "input": input}})
 }
 

@@ -11,8 +11,8 @@ fn raft_rules() -> Vec<Value> {
     let accept = json!({"accept": true, "rationale": "good", "confidence": 1});
     vec![
         json!({"match": voter(1, "draft"), "hang": 600.0}),
-        says("Step: draft", choice("plan B")),
-        says("Step: acknowledge", accept),
+        says("Step: draft", &choice("plan B")),
+        says("Step: acknowledge", &accept),
     ]
 }
 
@@ -60,9 +60,9 @@ async fn cli_raft_goes_into_a_second_term_when_the_process_of_its_leader_is_kill
 /// Whether it is found gone when it is to be asked, or in the middle of its turn.
 #[tokio::test]
 async fn cli_a_voter_that_ends_meanwhile_is_lost_and_the_others_go_on() {
-    let mut slow = says(&voter(2, "opinion, round 1"), choice("stay"));
+    let mut slow = says(&voter(2, "opinion, round 1"), &choice("stay"));
     slow["first_delay_ms"] = json!(3000);
-    let app = app_with(&[says("You are voter 1 of ", choice("leave")), slow, says("Step: opinion", choice("stay"))]).await;
+    let app = app_with(&[says("You are voter 1 of ", &choice("leave")), slow, says("Step: opinion", &choice("stay"))]).await;
     let agent = app.agent(json!({"agent_type": "analyst"})).await;
     let body = json!({
         "question": "Stay?", "protocol": "gossip", "voters": [{"agent_id": agent["id"]}, {"type": "coder", "count": 2}],
@@ -79,10 +79,10 @@ async fn cli_a_voter_that_ends_meanwhile_is_lost_and_the_others_go_on() {
 #[tokio::test]
 async fn cli_an_answer_that_cannot_be_read_is_asked_for_once_more() {
     let app = app_with(&[
-        says("You are voter 3 of .*could not be used", choice("a")),
+        says("You are voter 3 of .*could not be used", &choice("a")),
         json!({"match": "You are voter 3 of ", "text": "a, I would say"}),
         json!({"match": "You are voter 2 of ", "text": "a, of course"}),
-        says("Step: vote", choice("a")),
+        says("Step: vote", &choice("a")),
     ])
     .await;
     let body = json!({"question": "Which?", "options": ["a", "b"], "voters": [{"type": "analyst", "count": 3}]});
@@ -106,7 +106,7 @@ async fn cli_an_answer_that_cannot_be_read_is_asked_for_once_more() {
 
 #[tokio::test]
 async fn cli_when_time_is_over_turns_are_stopped_and_what_is_known_is_told() {
-    let app = app_with(&[json!({"match": "You are voter 2 of ", "hang": 600.0}), says("Step: vote", choice("a"))]).await;
+    let app = app_with(&[json!({"match": "You are voter 2 of ", "hang": 600.0}), says("Step: vote", &choice("a"))]).await;
     let body = json!({
         "question": "Which?", "options": ["a", "b"], "threshold": "unanimous", "timeout_seconds": 8,
         "voters": [{"type": "coder", "count": 2}],
@@ -145,7 +145,7 @@ async fn cli_a_proposal_survives_its_server_being_killed_between_any_two_steps()
         rule
     };
     let honest = json!({"choice": "a", "prepared": "a", "rationale": "most stated it", "confidence": 1});
-    let mut app = app_with(&[slowly(says("Step: prepare", choice("a"))), slowly(says("Step: commit", honest))]).await;
+    let mut app = app_with(&[slowly(says("Step: prepare", &choice("a"))), slowly(says("Step: commit", &honest))]).await;
     app.set("MAS_RUNNER__ON_SHUTDOWN", "detach");
     let body =
         json!({"question": "Which?", "options": ["a", "b"], "protocol": "byzantine", "voters": [{"type": "coder", "count": 4}]});

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn cli_a_quorum_decides_and_shows_who_voted_what_and_why() {
-    let app = app_with(&[says(&voter(3, "vote"), choice("PostgreSQL")), says("Step: vote", choice("SQLite"))]).await;
+    let app = app_with(&[says(&voter(3, "vote"), &choice("PostgreSQL")), says("Step: vote", &choice("SQLite"))]).await;
     let body = json!({
         "question": "Which database?", "options": ["SQLite", "PostgreSQL"],
         "voters": [{"type": "architect", "count": 2}, {"type": "reviewer"}], "idempotency_key": "database",
@@ -52,7 +52,7 @@ async fn stranger_sees_nothing(app: &TestApp, proposal: &Value) {
 
 #[tokio::test]
 async fn cli_a_veto_of_an_agent_that_stays_rejects_and_leaves_the_agent() {
-    let app = app_with(&[says(&voter(1, "vote"), choice("wait")), says("Step: vote", choice("ship"))]).await;
+    let app = app_with(&[says(&voter(1, "vote"), &choice("wait")), says("Step: vote", &choice("ship"))]).await;
     let agent = app.agent(json!({"agent_type": "reviewer"})).await;
     let body = json!({
         "question": "Ship it?", "options": ["ship", "wait"], "threshold": 0.6, "wait_seconds": 40,
@@ -72,9 +72,9 @@ fn byzantine(question: &str, liars: &[usize]) -> Vec<Value> {
     let honest = json!({"choice": "a", "prepared": "a", "rationale": "most stated it", "confidence": 1});
     let lie = json!({"choice": "b", "prepared": "b", "rationale": "never said otherwise", "confidence": 1});
     let mut rules: Vec<Value> =
-        liars.iter().map(|liar| says(&format!("You are voter {liar} of .*{question}.*Step: commit"), lie.clone())).collect();
-    rules.push(says(&format!("{question}.*Step: prepare"), choice("a")));
-    rules.push(says(&format!("{question}.*Step: commit"), honest));
+        liars.iter().map(|liar| says(&format!("You are voter {liar} of .*{question}.*Step: commit"), &lie)).collect();
+    rules.push(says(&format!("{question}.*Step: prepare"), &choice("a")));
+    rules.push(says(&format!("{question}.*Step: commit"), &honest));
     rules
 }
 
@@ -102,7 +102,8 @@ async fn cli_byzantine_voters_decide_with_one_liar_and_not_with_two() {
 async fn cli_gossip_goes_on_until_all_agree_and_keeps_its_history_also_with_one_place() {
     let settings = [("MAS_RUNNER__MAX_LIVE_AGENTS", "1")];
     let app =
-        app_set(&settings, &[says(&voter(3, "opinion, round 1"), choice("tabs")), says("Step: opinion", choice("spaces"))]).await;
+        app_set(&settings, &[says(&voter(3, "opinion, round 1"), &choice("tabs")), says("Step: opinion", &choice("spaces"))])
+            .await;
     let body =
         json!({"question": "Tabs or spaces?", "protocol": "gossip", "fanout": 1, "voters": [{"type": "coder", "count": 3}]});
     let ended = decided(&app, &propose(&app, body).await).await;
@@ -125,7 +126,7 @@ async fn cli_gossip_goes_on_until_all_agree_and_keeps_its_history_also_with_one_
 #[tokio::test]
 async fn cli_a_crdt_merges_what_everybody_contributes() {
     let edits = |text: &str| json!({"edits": [{"section": "Risks", "text": text}, {"section": "Goals", "text": "Be quick."}], "rationale": "x", "confidence": 1});
-    let app = app_with(&[says(&voter(1, "edit"), edits("Data loss.")), says("Step: edit", edits("Delay."))]).await;
+    let app = app_with(&[says(&voter(1, "edit"), &edits("Data loss.")), says("Step: edit", &edits("Delay."))]).await;
     let body = json!({
         "question": "Write the plan.", "options": ["Goals", "Risks"], "protocol": "crdt", "voters": [{"type": "planner", "count": 2}],
     });
