@@ -3,6 +3,7 @@
 //! The runner sees only the types here. The lines themselves are described in the adapter of each CLI.
 
 pub mod claude_code;
+pub mod mcp;
 
 use crate::model::{
     event::EventKind,
@@ -29,6 +30,8 @@ pub struct LaunchRequest<'a> {
     pub permission_mode: PermissionMode,
     /// Tool rules allowed without asking.
     pub allowed_tools: &'a [String],
+    /// Whether the agent gets the tools of a team.
+    pub team: bool,
     /// US dollars the process may spend, turns before it not counted.
     pub budget_usd: Option<f64>,
     /// Times the CLI repeats a failed model request.
@@ -138,6 +141,13 @@ pub enum Question {
         tool: String,
         /// What it is called with.
         input: Value,
+    },
+    /// A message of the CLI's MCP client to the server that offers the tools of a team.
+    Mcp {
+        /// To be repeated in the answer.
+        request_id: String,
+        /// JSON-RPC.
+        message: Value,
     },
     /// Something this gateway does not offer.
     Unsupported {

@@ -9,13 +9,17 @@ pub mod events;
 mod files;
 pub mod health;
 pub mod keys;
+pub mod memory;
 mod meters;
 pub mod proposals;
 pub mod report;
 mod responses;
 pub mod size;
+pub mod sparc;
 pub mod tasks;
+pub mod team;
 mod wait;
+pub mod workflows;
 
 use crate::{
     bus::Bus,
@@ -58,6 +62,8 @@ pub struct AppSettings {
     pub link_seconds: u32,
     /// Hosts files may be fetched from; a leading `*.` stands for any subdomain.
     pub file_hosts: Vec<String>,
+    /// The workflows that can be run.
+    pub workflows: Arc<workflows::Catalogue>,
     /// Where everything of the gateway is stored.
     pub data_dir: PathBuf,
     /// Whether a real model or the rehearsal model answers.

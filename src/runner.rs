@@ -18,6 +18,7 @@ mod machine;
 pub mod preflight;
 mod provision;
 mod recover;
+mod tools;
 mod workspace;
 
 use crate::{

@@ -12,10 +12,12 @@ mod copy;
 mod db;
 mod events;
 mod housekeeping;
+mod inbox;
 mod insert;
 mod json;
 mod keys;
 mod log;
+mod memory;
 mod meters;
 mod processes;
 mod proposals;
@@ -23,7 +25,9 @@ mod report;
 mod runs;
 mod swarms;
 mod tasks;
+mod team;
 mod work;
+mod workflow_runs;
 
 pub use agents::{AgentFilter, AgentUsage};
 pub use append::{Appended, Batch, Begun, RunUpdate};
@@ -34,15 +38,19 @@ pub use copy::{
 };
 pub use db::Hold;
 pub use housekeeping::{AgentRest, ProcessEnd, SpentTask};
+pub use inbox::{InboxFilter, MessageFilter};
 pub use insert::{Inserted, Quota};
 pub use log::{EventFilter, LoggedEvent};
+pub use memory::MemoryFilter;
 pub use processes::Process;
-pub use proposals::{Advanced, ProposalFilter, ProposalStep};
+pub use proposals::{ProposalFilter, ProposalStep};
 pub use report::{Ended, EndedProposal, Span, Spent, Times};
 pub use runs::Provision;
 pub use swarms::SwarmFilter;
 pub use tasks::{TaskChange, TaskFilter};
+pub use team::TeamChange;
 pub use work::NewWork;
+pub use workflow_runs::{Advance, Advanced, TurnTask, WorkflowRunFilter};
 
 use crate::model::{
     id::AgentId,

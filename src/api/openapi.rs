@@ -21,16 +21,20 @@ const SCHEME: &str = "ApiKeyAuth";
 /// Operations whose fields are all optional and that do nothing without any of them.
 const NEED_A_BODY: [&str; 2] = ["update_task", "interrupt_agents"];
 /// Answers that may hold long texts of agents.
-const BOUNDED: [&str; 9] = [
+const BOUNDED: [&str; 13] = [
     "AgentPage",
     "AgentResource",
     "EventLogPage",
     "EventPage",
+    "InboxPage",
+    "MemoryPage",
     "OutputPage",
     "ProposalPage",
     "ProposalResource",
     "TaskPage",
     "TaskResource",
+    "TeamMessagePage",
+    "TeamMessageResource",
 ];
 
 #[derive(OpenApi)]
@@ -43,6 +47,7 @@ const BOUNDED: [&str; 9] = [
         (name = "tasks", description = "Work for agents"),
         (name = "agents", description = "The workers"),
         (name = "consensus", description = "Questions that several agents decide together"),
+        (name = "swarms", description = "Agents that work together"),
         (name = "events", description = "What agents report"),
         (name = "system", description = "The gateway itself")
     )

@@ -8,7 +8,7 @@ use super::{
     limit::Limits,
     meter, monitoring, once,
     problem::{self, REQUEST_ID},
-    proposals, tasks,
+    proposals, tasks, team, workflows,
 };
 use crate::{app::App, model::id::KeyId};
 use axum::{
@@ -102,7 +102,17 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(proposals::propose))
         .routes(routes!(proposals::get_consensus_status))
         .routes(routes!(proposals::get_proposal))
+        .routes(routes!(team::get_agent_inbox))
+        .routes(routes!(team::list_team_messages, team::send_team_message))
+        .routes(routes!(team::search_memory))
         .routes(routes!(monitoring::get_performance_report))
+        .routes(routes!(workflows::list_workflows))
+        .routes(routes!(workflows::run_workflow))
+        .routes(routes!(workflows::list_workflow_runs))
+        .routes(routes!(workflows::get_workflow_run))
+        .routes(routes!(workflows::read_workflow_run_file))
+        .routes(routes!(workflows::run_sparc))
+        .routes(routes!(workflows::get_sparc))
 }
 
 /// `/metrics`, whose key may come as a bearer token.
@@ -115,6 +125,8 @@ pub(super) fn changing_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(tasks::update_task))
         .routes(routes!(tasks::cancel_task))
+        .routes(routes!(workflows::cancel_workflow_run))
+        .routes(routes!(workflows::answer_workflow_run))
         .routes(routes!(agents::interrupt_agents))
         .routes(routes!(agents::interrupt_agent))
         .routes(routes!(agents::terminate_agent))

@@ -182,7 +182,7 @@ impl App {
                 ending: ending.clone(),
                 at,
             };
-            if self.store.advance_proposal(step).await? == Advanced::Stored {
+            if self.store.advance_proposal(step).await? == Advanced::Done {
                 self.tell_stopped(id, &stopped, ending).await?;
                 return self.find_proposal(who, id).await;
             }

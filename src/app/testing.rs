@@ -141,6 +141,7 @@ impl TestApp {
             released: None,
             agent_id: work.agent,
             run_id: Some(work.run),
+            team: None,
             next: None,
             process_ended: false,
             at,
@@ -184,6 +185,7 @@ pub(crate) fn settings() -> AppSettings {
         key_limits: KeyLimits::default(),
         link_seconds: 60,
         file_hosts: vec!["127.0.0.1".into()],
+        workflows: std::sync::Arc::default(),
         data_dir: std::env::temp_dir(),
         provenance: Provenance::Live,
     }

@@ -3,12 +3,12 @@
 use super::model;
 use crate::{
     api,
-    app::{App, AppSettings, keys::new_secret},
+    app::{App, AppSettings, keys::new_secret, workflows::Catalogue},
     bus::Bus,
     config::{Config, DataDir, write_private},
     housekeeping,
-    model::run::Provenance,
-    orchestrator::Orchestrator,
+    model::{agent::AgentType, run::Provenance},
+    orchestrator::{self, Orchestrator},
     process::lock,
     runner::{self, Runner},
     shutdown,
@@ -82,7 +82,11 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     };
     let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus.clone(), settings, stop.clone())).run());
 
-    let orchestrating = tokio::spawn(Orchestrator::new(store.clone(), bus.clone(), stop.clone()).run());
+    let orchestration = orchestrator::Settings {
+        default_model: Some(config.claude_code.default_model.clone()).filter(|model| !model.is_empty()),
+        outputs: data.outputs(),
+    };
+    let orchestrating = tokio::spawn(Orchestrator::new(store.clone(), bus.clone(), orchestration, stop.clone()).run());
 
     let collecting =
         housekeeping::keep_collecting(store.clone(), data.clone(), config.agent_env.clone(), config.gc.clone(), stop.clone());
@@ -191,6 +195,9 @@ pub(super) fn app_settings(config: &Config) -> AppSettings {
         key_limits: config.limits.of_key(),
         link_seconds: config.files.link_seconds,
         file_hosts: config.files.hosts.clone(),
+        workflows: Arc::new(Catalogue::load(&config.server.data_dir.join("workflows"), &|role| {
+            role.parse::<AgentType>().is_ok()
+        })),
         data_dir: config.server.data_dir.clone(),
         provenance: if config.rehearsal.enabled { Provenance::Rehearsal } else { Provenance::Live },
     }

@@ -62,6 +62,10 @@ impl DataDir {
     pub fn workspaces(&self) -> PathBuf {
         self.0.join("workspaces")
     }
+    /// What runs of workflows leave as files.
+    pub fn outputs(&self) -> PathBuf {
+        self.0.join("outputs")
+    }
     pub fn tunnel(&self) -> PathBuf {
         self.0.join("tunnel")
     }

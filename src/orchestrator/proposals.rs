@@ -70,7 +70,7 @@ async fn drive(orchestrator: Orchestrator, id: ProposalId) {
     let mut own = orchestrator.bus.subscribe(Topic::Proposal(id));
     let mut turns = HashMap::<TaskId, Subscription>::new();
     while !orchestrator.stop.is_cancelled() {
-        match orchestrator.step(id).await {
+        match orchestrator.step_proposal(id).await {
             Ok(Progress::Moved) => {}
             Ok(Progress::Ended) => return,
             Ok(Progress::Waiting { tasks, deadline }) => {

@@ -77,6 +77,7 @@ pub async fn is_logged_in(settings: &Settings, executable: &Path) -> Result<bool
         model: None,
         permission_mode: PermissionMode::Default,
         allowed_tools: &[],
+        team: false,
         budget_usd: None,
         max_retries: 0,
         config_dir: &settings.claude_code.config_dir,
@@ -85,7 +86,7 @@ pub async fn is_logged_in(settings: &Settings, executable: &Path) -> Result<bool
     };
     let launch = claude_code::launch(&request);
     let argv: Vec<&str> = launch.argv.iter().map(String::as_str).collect();
-    let greeting = claude_code::initialize("doctor".into(), "", None).line + "\n";
+    let greeting = claude_code::initialize("doctor".into(), "", None, false).line + "\n";
     let output = run_command(&argv, Path::new("/"), &launch.env, Some(&greeting), VERSION_TIMEOUT, 1 << 20)
         .await
         .map_err(|error| format!("`{}` did not run: {error}", executable.display()))?;

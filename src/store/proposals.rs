@@ -1,7 +1,7 @@
 //! Proposals: making, finding and moving them on. Ballots are in `ballots.rs`.
 
 use super::{
-    Inserted, NewWork, Quota, Store, StoreError,
+    Advanced, Inserted, NewWork, Quota, Store, StoreError,
     agents::{END_AGENT, END_WAITING, MARK_TERMINATED},
     ballots::{Bound, INSERT_BALLOT, UPDATE_BALLOT, bind_ballot},
     db::{micros, on, text, uncancelled, word},
@@ -62,17 +62,6 @@ pub struct ProposalStep {
     pub ending: Vec<AgentId>,
     /// When.
     pub at: DateTime<Utc>,
-}
-
-/// What became of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Advanced {
-    /// It was stored.
-    Stored,
-    /// The proposal has another generation by now; nothing was written.
-    Late,
-    /// An agent takes no messages any more; nothing was written.
-    AgentEnded(AgentId),
 }
 
 #[derive(sqlx::FromRow)]
@@ -213,7 +202,7 @@ impl Store {
             "UPDATE task SET cancel_requested = TRUE, updated_at = $2 WHERE id = $1 AND status IN ({open}) AND NOT cancel_requested"
         );
         uncancelled(async move {
-            let mut refused = Advanced::Late;
+            let mut refused = Advanced::Stale;
             let done: Option<()> = on!(tx db, |t| {
                 let advance = sqlx::query(ADVANCE).bind(step.id.uuid()).bind(step.generation).bind(seats);
                 let advance = advance.bind(i64::from(step.round)).bind(status.as_str()).bind(outcome).bind(at);
@@ -252,7 +241,7 @@ impl Store {
                     None
                 }
             });
-            Ok(done.map_or(refused, |()| Advanced::Stored))
+            Ok(done.map_or(refused, |()| Advanced::Done))
         })
         .await
     }

@@ -24,7 +24,7 @@ type Turns = HashMap<TaskId, (Task, Option<Run>)>;
 
 impl Orchestrator {
     /// Looks at a proposal and stores what comes next.
-    pub(super) async fn step(&self, id: ProposalId) -> Result<Progress, StoreError> {
+    pub(super) async fn step_proposal(&self, id: ProposalId) -> Result<Progress, StoreError> {
         let Some(proposal) = self.store.get_proposal(id, None).await? else { return Ok(Progress::Ended) };
         if proposal.status != ProposalStatus::Open {
             return Ok(Progress::Ended);
@@ -42,13 +42,13 @@ impl Orchestrator {
             let (tasks, stopped, ending) = (step.tasks.clone(), step.stopped.clone(), step.ending.clone());
             let outcome = step.outcome.clone();
             match self.store.advance_proposal(step).await? {
-                Advanced::Late => return Ok(Progress::Moved),
+                Advanced::Stale => return Ok(Progress::Moved),
                 // At most once for every voter.
                 Advanced::AgentEnded(agent) if ended.insert(agent) => {}
                 Advanced::AgentEnded(agent) => {
                     return Err(StoreError::Internal(format!("{agent} was asked although it has ended")));
                 }
-                Advanced::Stored => {
+                Advanced::Done => {
                     self.announce(id, &tasks, &stopped, &ending, &turns);
                     let Some(outcome) = outcome else { return Ok(Progress::Moved) };
                     tracing::info!(proposal = %id, outcome = %outcome.kind, why = outcome.why, "a proposal has ended");

@@ -220,6 +220,7 @@ impl Actor {
                 .or_else(|| Some(settings.claude_code.default_model.as_str()).filter(|model| !model.is_empty())),
             permission_mode: project.map_or(PermissionMode::Default, |project| project.permission_mode),
             allowed_tools: project.map_or(&[], |project| &project.allowed_tools),
+            team: self.brief.team,
             budget_usd: process_budget(&self.brief, self.machine.turn.as_ref()),
             max_retries: settings.claude_code.max_retries,
             config_dir: &settings.claude_code.config_dir,

@@ -1,0 +1,3 @@
+//! What a topology means, as pure functions of the topology and the agents.
+
+pub mod links;
