@@ -49,19 +49,19 @@ pub fn contacts(topology: Topology, members: &[Member], from: AgentId) -> Vec<Ag
     (0..ordered.len()).filter(|other| *other != own && is_linked(*other)).map(|other| ordered[other].agent).collect()
 }
 
-fn in_order(members: &[Member]) -> Vec<Member> {
+pub(super) fn in_order(members: &[Member]) -> Vec<Member> {
     let mut ordered = members.to_vec();
     ordered.sort_by_key(|member| (member.place, member.agent));
     ordered
 }
 
 /// The first member with one of the roles, else the first of all.
-fn first_of(ordered: &[Member], roles: &[AgentType]) -> usize {
+pub(super) fn first_of(ordered: &[Member], roles: &[AgentType]) -> usize {
     ordered.iter().position(|member| roles.contains(&member.role)).unwrap_or(0)
 }
 
 /// Each member's parent in the tree; none for the root.
-fn parents(ordered: &[Member]) -> Vec<Option<usize>> {
+pub(super) fn parents(ordered: &[Member]) -> Vec<Option<usize>> {
     const LEADS: [AgentType; 3] = [AgentType::Coordinator, AgentType::Planner, AgentType::Architect];
     let root = first_of(ordered, &[AgentType::Coordinator, AgentType::Planner]);
     let is_lead = |index: usize| index != root && LEADS.contains(&ordered[index].role);
