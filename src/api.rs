@@ -15,6 +15,7 @@ mod monitoring;
 mod once;
 mod openapi;
 mod problem;
+mod proposals;
 mod router;
 mod serve;
 mod swarms;

@@ -11,6 +11,7 @@ pub mod health;
 pub mod keys;
 pub mod memory;
 mod meters;
+pub mod proposals;
 pub mod report;
 mod responses;
 pub mod size;

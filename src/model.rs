@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod answer;
+pub mod consensus;
 pub mod event;
 pub mod id;
 pub mod inbox;
@@ -10,6 +11,7 @@ pub mod limits;
 pub mod memory;
 pub mod pattern;
 pub mod project;
+pub mod proposal;
 pub mod public_url;
 pub mod quota;
 pub mod run;

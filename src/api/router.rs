@@ -8,7 +8,7 @@ use super::{
     limit::Limits,
     meter, monitoring, once,
     problem::{self, REQUEST_ID},
-    swarms, tasks, team, workflows,
+    proposals, swarms, tasks, team, workflows,
 };
 use crate::{app::App, model::id::KeyId};
 use axum::{
@@ -99,6 +99,9 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::send_message))
         .routes(routes!(agents::fork_agent))
         .routes(routes!(agents::get_agent_output))
+        .routes(routes!(proposals::propose))
+        .routes(routes!(proposals::get_consensus_status))
+        .routes(routes!(proposals::get_proposal))
         .routes(routes!(team::get_agent_inbox))
         .routes(routes!(team::list_team_messages, team::send_team_message))
         .routes(routes!(team::search_memory))
@@ -134,6 +137,7 @@ pub(super) fn changing_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::interrupt_agent))
         .routes(routes!(agents::terminate_agent))
         .routes(routes!(agents::resume_agent))
+        .routes(routes!(proposals::cancel_proposal))
 }
 
 /// The whole API. Must be called inside a Tokio runtime: it starts the sweeper, which ends with `stop`, as do all

@@ -13,7 +13,7 @@ use super::{
     error::AppError,
     now,
     size::take_within,
-    tasks::title_of,
+    tasks::{page_limit, title_of},
     wait::wait_seconds,
     workflows::{StartedRun, WorkflowRunResource},
 };
@@ -23,7 +23,6 @@ use crate::{
         agent::{Agent, AgentStatus},
         id::{SwarmId, WorkflowRunId},
         key::Principal,
-        limits::{DEFAULT_PAGE_ITEMS, PAGE_ITEMS},
         swarm::{Swarm, SwarmStatus},
         topology::{build::workflow, links::Member},
         workflow::run::{RunInput, WorkflowRun, WorkflowRunStatus},
@@ -82,7 +81,7 @@ impl App {
                 }
             }
         }
-        let limit = query.limit.map_or(DEFAULT_PAGE_ITEMS, |limit| limit.clamp(1, PAGE_ITEMS));
+        let limit = page_limit(query.limit)?;
         let filter = SwarmFilter { owner: who.owner_filter(), status: query.status, before: query.cursor, limit: limit + 1 };
         let found = self.store.list_swarms(&filter).await?;
         let more = found.len() > limit as usize;

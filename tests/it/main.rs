@@ -10,6 +10,7 @@ mod auth;
 mod chatgpt;
 mod clients;
 mod commands;
+mod consensus;
 mod deploy;
 mod events;
 mod failures;

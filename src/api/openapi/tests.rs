@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 const OPERATIONS: &[&str] = &[
     "answer_workflow_run",
+    "cancel_proposal",
     "cancel_task",
     "cancel_workflow_run",
     "create_agent",
@@ -16,9 +17,11 @@ const OPERATIONS: &[&str] = &[
     "get_agent",
     "get_agent_inbox",
     "get_agent_output",
+    "get_consensus_status",
     "get_health",
     "get_metrics",
     "get_performance_report",
+    "get_proposal",
     "get_readiness",
     "get_sparc",
     "get_swarm_status",
@@ -35,6 +38,7 @@ const OPERATIONS: &[&str] = &[
     "list_team_messages",
     "list_workflow_runs",
     "list_workflows",
+    "propose",
     "read_task_file",
     "read_workflow_run_file",
     "resume_agent",
