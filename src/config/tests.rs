@@ -36,6 +36,10 @@ fn environment_overrides_and_unknown_settings_are_refused() {
     assert_eq!(config.projects()["shop"].path, Path::new("/"));
     assert_eq!(config.bootstrap_key.as_deref(), Some("mas_secret_key"));
 
+    let of_scripts = [("MAS_URL", "http://127.0.0.1:1"), ("MAS_API_KEY", "mas_x"), ("MAS_PUBLIC_URL", "https://mas.example.com")];
+    let config = load(&[&[("HOME", "/h")], &of_scripts[..]].concat()).expect("they are no settings");
+    assert_eq!(config.server.public_url, "", "nor mean anything here");
+
     let message = load(&[("HOME", "/h"), ("MAS_SERVER__BINDD", "x")]).expect_err("unknown").to_string();
     assert!(message.contains("bindd"), "{message}");
 }
