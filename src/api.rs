@@ -19,6 +19,7 @@ mod router;
 mod serve;
 mod tasks;
 
+pub use caller::WayIn;
 pub use openapi::{actions::openapi_actions, openapi};
 pub use problem::Problem;
 pub use router::{ApiSettings, router};

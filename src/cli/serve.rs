@@ -205,7 +205,13 @@ fn api_settings(config: &Config, metrics: PrometheusHandle) -> api::ApiSettings 
         response_chars: config.limits.response_chars,
         request_timeout: Duration::from_secs(config.server.request_timeout_seconds),
         public_url: Some(config.server.public_url.clone()).filter(|url| !url.is_empty()),
-        behind_tunnel: config.tunnel.is_wanted(),
+        way_in: if config.tunnel.is_wanted() {
+            api::WayIn::Tunnel
+        } else if config.server.public_url.is_empty() {
+            api::WayIn::Direct
+        } else {
+            api::WayIn::Proxy
+        },
     }
 }
 
