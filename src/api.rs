@@ -17,6 +17,7 @@ mod openapi;
 mod problem;
 mod router;
 mod serve;
+mod span;
 mod tasks;
 
 pub use caller::WayIn;

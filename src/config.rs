@@ -4,6 +4,7 @@
 mod data_dir;
 mod files;
 mod gc;
+mod telemetry;
 mod tunnel;
 mod validate;
 mod variables;
@@ -11,6 +12,7 @@ mod variables;
 pub use data_dir::{DataDir, write_private};
 pub use files::Files;
 pub use gc::Gc;
+pub use telemetry::Telemetry;
 pub use tunnel::Tunnel;
 
 use crate::model::{
@@ -73,6 +75,8 @@ pub struct Config {
     pub rehearsal: Rehearsal,
     /// The way in from outside.
     pub tunnel: Tunnel,
+    /// Traces.
+    pub telemetry: Telemetry,
     /// Directories agents may work in, by name.
     #[serde(default)]
     pub projects: BTreeMap<String, ProjectSettings>,

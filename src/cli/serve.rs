@@ -61,6 +61,13 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let _hold = store.hold().await.context("store.url")?;
     let bus = Bus::local();
     let app = App::new(store.clone(), bus.clone(), app_settings(config), stop.clone());
+    let traces = match config.telemetry.otlp_url.as_str() {
+        "" => None,
+        url => Some(
+            telemetry::traces::start(url, env!("CARGO_PKG_VERSION"), app.instance().to_string())
+                .map_err(|error| anyhow!(error))?,
+        ),
+    };
     admin_key(&app, config, data).await?;
 
     let mut rehearsal_url = None;
@@ -125,6 +132,9 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
         model::stop(data).await;
     }
     store.close().await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     let _ = std::fs::remove_file(data.address());
     tracing::info!("stopped");
     Ok(())

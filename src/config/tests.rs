@@ -58,9 +58,14 @@ fn a_bad_value_is_named() {
         ("MAS_TUNNEL__CLIENT", "sh -c 'x", "tunnel.client"),
         ("MAS_TUNNEL__SUBDOMAIN", "-name", "tunnel.subdomain"),
         ("MAS_TUNNEL__CHECK_INTERVAL_SECONDS", "0", "tunnel.check_interval_seconds"),
+        ("MAS_TELEMETRY__OTLP_URL", "127.0.0.1:4318", "telemetry.otlp_url"),
+        ("MAS_TELEMETRY__OTLP_URL", "grpc://127.0.0.1:4317", "telemetry.otlp_url: is neither http nor https"),
+        ("MAS_TELEMETRY__OTLP_URL", "http://127.0.0.1:port", "telemetry.otlp_url"),
+        ("MAS_TELEMETRY__OTLP_URL", "http://ann:hunter2@127.0.0.1:4318", "OTEL_EXPORTER_OTLP_HEADERS"),
+        ("MAS_TELEMETRY__OTLP_URL", "https://otel.example.com/?key=hunter2", "OTEL_EXPORTER_OTLP_HEADERS"),
     ] {
         let message = load(&[("HOME", "/h"), (name, value)]).expect_err(name).to_string();
-        assert!(message.contains(setting), "{name}: {message}");
+        assert!(message.contains(setting) && !message.contains("hunter2"), "{name}: {message}");
     }
 }
 

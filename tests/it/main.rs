@@ -24,5 +24,6 @@ mod recovery;
 mod store;
 mod support;
 mod tasks;
+mod traces;
 mod tunnel;
 mod validation;
