@@ -1,4 +1,6 @@
 //! Sends spans to a collector, in batches and beside all work: nothing waits for it, and what does not fit its queue is lost.
+//!
+//! The library reads the `OTEL_` variables itself; what is set here goes before them, so they add headers and little else.
 
 use crate::trace;
 use opentelemetry::{KeyValue, global::BoxedTracer, trace::TracerProvider};
