@@ -153,8 +153,7 @@ look() {
 
 run_restart() {
     log "restarting the $1: ${*:2}"
-    # `mas` takes every MAS_ variable for a setting and refuses those it does not know.
-    env -u MAS_URL -u MAS_PUBLIC_URL "${@:2}" </dev/null || log "the restart command failed with status $?"
+    "${@:2}" </dev/null || log "the restart command failed with status $?"
 }
 restart_gateway() { run_restart gateway "${restart[@]}"; }
 # Restarts what can mend the public side; fails when there is no such thing.

@@ -72,7 +72,7 @@ window_guardian() {
     exec "$here/guardian.sh" "$self" --restart-server
 }
 
-# Sourced by the shell. MAS_URL is not exported: `mas` takes every MAS_ variable for a setting.
+# Sourced by the shell.
 helpers() {
     printf 'MAS_SERVER__DATA_DIR=%q; export MAS_SERVER__DATA_DIR; unset MAS_URL\n' "$data_dir"
     printf 'data_dir=%q\n' "$data_dir"
@@ -146,7 +146,7 @@ done
 case $action in
     window-server)
         # Ctrl-C and --kill reach the server itself.
-        exec env -u MAS_URL -u MAS_PUBLIC_URL "${command[@]}"
+        exec "${command[@]}"
         ;;
     window-events) window_events ;;
     window-guardian) window_guardian ;;

@@ -18,11 +18,13 @@ mod problem;
 mod proposals;
 mod router;
 mod serve;
+mod span;
 mod swarms;
 mod tasks;
 mod team;
 mod workflows;
 
+pub use caller::WayIn;
 pub use openapi::{actions::openapi_actions, openapi};
 pub use problem::Problem;
 pub use router::{ApiSettings, router};

@@ -4,12 +4,15 @@
 mod data_dir;
 mod files;
 mod gc;
+mod telemetry;
 mod tunnel;
 mod validate;
+mod variables;
 
 pub use data_dir::{DataDir, write_private};
 pub use files::Files;
 pub use gc::Gc;
+pub use telemetry::Telemetry;
 pub use tunnel::Tunnel;
 
 use crate::model::{
@@ -19,10 +22,9 @@ use crate::model::{
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use variables::is_setting;
 
 const DEFAULTS: &str = include_str!("defaults.toml");
-/// Variables with a meaning of their own, which are not settings.
-const FLAT_VARIABLES: [&str; 2] = ["MAS_CONFIG", "MAS_BOOTSTRAP_KEY"];
 
 /// What is wrong with the configuration, naming the setting.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,8 @@ pub struct Config {
     pub rehearsal: Rehearsal,
     /// The way in from outside.
     pub tunnel: Tunnel,
+    /// Traces.
+    pub telemetry: Telemetry,
     /// Directories agents may work in, by name.
     #[serde(default)]
     pub projects: BTreeMap<String, ProjectSettings>,
@@ -267,11 +271,8 @@ impl Config {
             Some(path) => sources.add_source(File::from(path).format(FileFormat::Toml)),
             None => sources.add_source(File::new("mas.toml", FileFormat::Toml).required(false)),
         };
-        let settings: std::collections::HashMap<String, String> = environment
-            .iter()
-            .filter(|(name, _)| name.starts_with("MAS_") && !FLAT_VARIABLES.contains(&name.as_str()))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
+        let settings: std::collections::HashMap<String, String> =
+            environment.iter().filter(|(name, _)| is_setting(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
         // `try_parsing` would turn a secret such as `007` into a number; lists are the one case that needs it.
         let (lists, words): (std::collections::HashMap<_, _>, _) =
             settings.into_iter().partition(|(name, _)| is_list(&name.to_lowercase()));

@@ -5,7 +5,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`model`] | the vocabulary: plain types, pure transitions, no I/O |
-//! | [`config`], [`telemetry`], [`shutdown`] | settings, logs, ending in order |
+//! | [`config`], [`telemetry`], [`shutdown`] | settings, logs and the way to a tracing collector, ending in order |
+//! | [`trace`] | spans from a request to its runs, across the store |
 //! | [`store`] | the truth: `SQLite` or `PostgreSQL`, one SQL text per query |
 //! | [`bus`] | wake-ups; a notification is a hint to read the store |
 //! | [`process`] | the only place that starts processes: shim, files, containment |
@@ -43,4 +44,5 @@ pub mod runner;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod trace;
 pub mod tunnel;

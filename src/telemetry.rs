@@ -1,6 +1,7 @@
-//! Logs, always to stderr; metrics.
+//! Logs, always to stderr; metrics; traces for a collector.
 
 pub mod meters;
+pub mod traces;
 
 use crate::config::LogFormat;
 use tracing_subscriber::EnvFilter;

@@ -3,12 +3,12 @@
 use super::{
     agents, auth,
     bounded::Bounded,
-    caller::Caller,
+    caller::{Caller, WayIn},
     docs, events, files, health,
     limit::Limits,
     meter, monitoring, once,
     problem::{self, REQUEST_ID},
-    proposals, swarms, tasks, team, workflows,
+    proposals, span, swarms, tasks, team, workflows,
 };
 use crate::{app::App, model::id::KeyId};
 use axum::{
@@ -46,8 +46,8 @@ pub struct ApiSettings {
     /// Where the outside world reaches the gateway, when that is known beforehand; else the tunnel's URL, else the `Host` of
     /// each request.
     pub public_url: Option<String>,
-    /// Whether requests from this machine may be the outside world's, through a tunnel.
-    pub behind_tunnel: bool,
+    /// How requests from this machine may be the outside world's.
+    pub way_in: WayIn,
     /// Largest request body.
     pub body_limit_bytes: usize,
     /// Longest JSON response, in characters.
@@ -171,7 +171,7 @@ fn layered(routes: Router<ApiState>, state: &ApiState) -> Router<ApiState> {
     let settings = &state.settings;
     let not_streams = DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"));
     let trace = TraceLayer::new_for_http()
-        .make_span_with(span)
+        .make_span_with(log_span)
         .on_failure(())
         .on_response(DefaultOnResponse::new().level(tracing::Level::INFO));
     let set = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
@@ -183,6 +183,7 @@ fn layered(routes: Router<ApiState>, state: &ApiState) -> Router<ApiState> {
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(from_fn(problem::normalise))
         .layer(from_fn_with_state(state.clone(), meter::meter))
+        .layer(from_fn(span::span))
         .layer(CompressionLayer::new().compress_when(not_streams))
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(set(header::CACHE_CONTROL, "no-store"))
@@ -194,7 +195,7 @@ fn layered(routes: Router<ApiState>, state: &ApiState) -> Router<ApiState> {
 }
 
 /// Method, path and request id; never headers or bodies.
-fn span(request: &axum::http::Request<axum::body::Body>) -> tracing::Span {
+fn log_span(request: &axum::http::Request<axum::body::Body>) -> tracing::Span {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     tracing::info_span!("request", method = %request.method(), path = request.uri().path(), request_id = id)
 }

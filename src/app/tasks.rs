@@ -30,6 +30,7 @@ use crate::{
         task::{Task, TaskStatus},
     },
     store::{Inserted, Quota, TaskFilter},
+    trace::MakingSpan,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -101,13 +102,14 @@ impl App {
     pub(super) async fn insert_task(
         &self,
         who: &Principal,
-        task: Task,
+        mut task: Task,
         quota: Quota,
         wait: u32,
     ) -> Result<CreatedTask, AppError> {
         let waiter = self.waiter(Topic::Task(task.id), wait);
         let app = self.clone();
-        let (task, is_new) = detached(async move {
+        let making = MakingSpan::begin(&mut task);
+        let made = detached(async move {
             let inserted = app.store.insert_task(&task, &quota).await;
             if !matches!(inserted, Ok(Inserted::New)) {
                 app.drop_files(&task).await;
@@ -127,7 +129,14 @@ impl App {
                 Inserted::Refused(limit) => Err(AppError::LimitReached(limit)),
             }
         })
-        .await?;
+        .await;
+        if let Some(making) = making {
+            match &made {
+                Ok((task, is_new)) => making.end(Some(task.id), if *is_new { "created" } else { "repeated" }),
+                Err(error) => making.end(None, error.code()),
+            }
+        }
+        let (task, is_new) = made?;
         let waiter = if is_new { waiter } else { self.waiter(Topic::Task(task.id), wait) };
         let task = if wait == 0 { task } else { self.until_ended(who, task.id, waiter).await? };
         Ok(CreatedTask { task: self.task_resource(task).await?, is_new })

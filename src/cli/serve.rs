@@ -61,6 +61,13 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let _hold = store.hold().await.context("store.url")?;
     let bus = Bus::local();
     let app = App::new(store.clone(), bus.clone(), app_settings(config), stop.clone());
+    let traces = match config.telemetry.otlp_url.as_str() {
+        "" => None,
+        url => Some(
+            telemetry::traces::start(url, env!("CARGO_PKG_VERSION"), app.instance().to_string())
+                .map_err(|error| anyhow!(error))?,
+        ),
+    };
     admin_key(&app, config, data).await?;
 
     let mut rehearsal_url = None;
@@ -129,6 +136,9 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
         model::stop(data).await;
     }
     store.close().await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     let _ = std::fs::remove_file(data.address());
     tracing::info!("stopped");
     Ok(())
@@ -212,7 +222,13 @@ fn api_settings(config: &Config, metrics: PrometheusHandle) -> api::ApiSettings 
         response_chars: config.limits.response_chars,
         request_timeout: Duration::from_secs(config.server.request_timeout_seconds),
         public_url: Some(config.server.public_url.clone()).filter(|url| !url.is_empty()),
-        behind_tunnel: config.tunnel.is_wanted(),
+        way_in: if config.tunnel.is_wanted() {
+            api::WayIn::Tunnel
+        } else if config.server.public_url.is_empty() {
+            api::WayIn::Direct
+        } else {
+            api::WayIn::Proxy
+        },
     }
 }
 

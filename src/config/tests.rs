@@ -36,6 +36,10 @@ fn environment_overrides_and_unknown_settings_are_refused() {
     assert_eq!(config.projects()["shop"].path, Path::new("/"));
     assert_eq!(config.bootstrap_key.as_deref(), Some("mas_secret_key"));
 
+    let of_scripts = [("MAS_URL", "http://127.0.0.1:1"), ("MAS_API_KEY", "mas_x"), ("MAS_PUBLIC_URL", "https://mas.example.com")];
+    let config = load(&[&[("HOME", "/h")], &of_scripts[..]].concat()).expect("they are no settings");
+    assert_eq!(config.server.public_url, "", "nor mean anything here");
+
     let message = load(&[("HOME", "/h"), ("MAS_SERVER__BINDD", "x")]).expect_err("unknown").to_string();
     assert!(message.contains("bindd"), "{message}");
 }
@@ -54,9 +58,14 @@ fn a_bad_value_is_named() {
         ("MAS_TUNNEL__CLIENT", "sh -c 'x", "tunnel.client"),
         ("MAS_TUNNEL__SUBDOMAIN", "-name", "tunnel.subdomain"),
         ("MAS_TUNNEL__CHECK_INTERVAL_SECONDS", "0", "tunnel.check_interval_seconds"),
+        ("MAS_TELEMETRY__OTLP_URL", "127.0.0.1:4318", "telemetry.otlp_url"),
+        ("MAS_TELEMETRY__OTLP_URL", "grpc://127.0.0.1:4317", "telemetry.otlp_url: is neither http nor https"),
+        ("MAS_TELEMETRY__OTLP_URL", "http://127.0.0.1:port", "telemetry.otlp_url"),
+        ("MAS_TELEMETRY__OTLP_URL", "http://ann:hunter2@127.0.0.1:4318", "OTEL_EXPORTER_OTLP_HEADERS"),
+        ("MAS_TELEMETRY__OTLP_URL", "https://otel.example.com/?key=hunter2", "OTEL_EXPORTER_OTLP_HEADERS"),
     ] {
         let message = load(&[("HOME", "/h"), (name, value)]).expect_err(name).to_string();
-        assert!(message.contains(setting), "{name}: {message}");
+        assert!(message.contains(setting) && !message.contains("hunter2"), "{name}: {message}");
     }
 }
 

@@ -179,6 +179,8 @@ pub struct Task {
     pub dead_letter: bool,
     /// Whether a real model or the rehearsal model answers.
     pub provenance: Provenance,
+    /// Its place in the trace of the request that made it (W3C), when traces were on.
+    pub traceparent: Option<String>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// Last change.

@@ -74,6 +74,7 @@ impl Orchestrator {
             workflow_run_id: Some(run.id),
             workspace_name: agent.is_none().then(|| run.id.to_string()),
             reviewed: spec.reviewed,
+            traceparent: None,
             joined_task_id: None,
             on_lost: OnLost::Resume,
             output_schema: spec.output_schema.clone(),

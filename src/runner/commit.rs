@@ -15,6 +15,7 @@ use crate::{
         task::TaskStatus,
     },
     store::{Appended, Batch, Begun, RunUpdate, StoreError, TaskChange, TeamChange},
+    trace::{self, Work},
 };
 use chrono::{DateTime, Utc};
 use std::time::Duration;
@@ -133,7 +134,8 @@ impl Actor {
         let concerned = [turn.map(|turn| turn.task_id), reaction.joined, reaction.released];
         let begun = turn.and_then(|turn| turn.begun_at);
         self.report(reaction, begun, over.as_ref(), now);
-        if over.is_some() {
+        if let Some(turn) = &over {
+            self.tell_of_run(turn, now).await;
             self.task = None;
             self.brief.order = None;
         }
@@ -150,6 +152,20 @@ impl Actor {
             bus.notify(Topic::Events);
         }
         Some(true)
+    }
+
+    /// Tells of a run that is over, when traces are on. It may have begun under another server.
+    async fn tell_of_run(&self, turn: &Turn, now: DateTime<Utc>) {
+        let Some(task) = self.task.as_ref().filter(|_| trace::is_on()) else { return };
+        let run = self.runner.store.get_run(turn.run_id).await.ok().flatten();
+        let begun = run.map(|run| run.started_at).or(turn.begun_at).unwrap_or(now);
+        let (outcome, failed) = match &turn.verdict {
+            Some(Verdict::Failed(failure)) => (failure.code.as_str(), true),
+            Some(verdict) => (verdict.task_status().as_str(), false),
+            None => ("unknown", true),
+        };
+        let (agent, model) = (Some(self.agent.id), turn.outcome.model.as_deref());
+        Work { name: "run_task", task, agent, model, begun, outcome, failed }.record();
     }
 
     /// Where the task stands by this reaction; a result that somebody is to judge first is not complete.

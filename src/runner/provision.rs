@@ -20,8 +20,9 @@ use crate::{
     },
     process::lock,
     store::{Process, Provision, TaskChange},
+    trace::Work,
 };
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -36,7 +37,11 @@ const REST_LIMIT: Duration = Duration::from_mins(1);
 impl Runner {
     /// Works on a claimed task until its agent's process has ended or the gateway lets go of it.
     pub(super) async fn start_task(self: Arc<Self>, task: Task, place: OwnedSemaphorePermit) {
-        let failure = match self.clone().provision_task(&task, place).await {
+        let provisioned = self.clone().provision_task(&task, place).await;
+        let agent = provisioned.as_ref().ok().and_then(|actor| Some(actor.as_ref()?.agent.id)).or(task.agent_id);
+        // Claiming was the task's last change.
+        claim_of(&task, agent, task.updated_at, provisioned.as_ref().map(Option::is_some)).record();
+        let failure = match provisioned {
             Ok(Some(actor)) => return Box::pin(actor.run(Flow::Start)).await,
             Ok(None) => {
                 tracing::info!(task = %task.id, "the task was changed while its agent was being prepared");
@@ -254,6 +259,21 @@ impl Runner {
         }
         self.bus.notify(Topic::Settled);
     }
+}
+
+/// What there is to tell of a claim: `true`, its run is on record; `false`, the task was no longer what it was.
+pub(super) fn claim_of<'a>(
+    task: &'a Task,
+    agent: Option<AgentId>,
+    begun: DateTime<Utc>,
+    came: Result<bool, &Failure>,
+) -> Work<'a> {
+    let outcome = match came {
+        Ok(true) => "begun",
+        Ok(false) => "changed",
+        Err(failure) => failure.code.as_str(),
+    };
+    Work { name: "claim_task", task, agent, model: None, begun, outcome, failed: came.is_err() }
 }
 
 /// The agent of a task that names none.

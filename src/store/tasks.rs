@@ -86,6 +86,7 @@ pub(super) struct TaskRow {
     workflow_run_id: Option<Uuid>,
     workspace_name: Option<String>,
     reviewed: bool,
+    traceparent: Option<String>,
 }
 
 impl TaskRow {
@@ -124,6 +125,7 @@ impl TaskRow {
             failure: self.failure.as_ref().map(JsonText::parse).transpose()?,
             dead_letter: self.dead_letter,
             provenance: word(&self.provenance)?,
+            traceparent: self.traceparent,
             created_at: self.created_at,
             updated_at: self.updated_at,
             started_at: self.started_at,

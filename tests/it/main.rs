@@ -27,6 +27,7 @@ mod support;
 mod swarms;
 mod tasks;
 mod team;
+mod traces;
 mod tunnel;
 mod validation;
 mod workflows;

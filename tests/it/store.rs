@@ -81,6 +81,7 @@ async fn a_task_comes_back_as_it_was() {
         agent_id: Some(AgentId::generate()),
         started_at: Some(Utc::now().trunc_subsecs(6)),
         cancel_requested: true,
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         ..task("ann")
     };
     insert(&store, &full).await;

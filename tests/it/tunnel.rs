@@ -302,19 +302,32 @@ async fn the_subdomain_is_unguessable_kept_and_its_loss_is_told() {
 async fn strangers_behind_the_tunnel_lock_nobody_out() {
     let (app, service, _place) = up(&[("MAS_LIMITS__FAILED_AUTH_PER_MINUTE", "3")]).await;
     let host = service.url("granted").replace("http://", "");
+    strangers_lock_nobody_out(&app, ("host", &host)).await;
+}
+
+#[tokio::test]
+async fn strangers_behind_a_proxy_lock_nobody_out() {
+    let settings = [("MAS_SERVER__PUBLIC_URL", "https://mas.example.com"), ("MAS_LIMITS__FAILED_AUTH_PER_MINUTE", "3")];
+    for as_seen in [("host", "mas.example.com"), ("x-forwarded-host", "mas.example.com")] {
+        strangers_lock_nobody_out(&TestApp::with(&settings).await, as_seen).await;
+    }
+}
+
+/// `as_seen`: how a request shows that it came from outside.
+async fn strangers_lock_nobody_out(app: &TestApp, as_seen: (&str, &str)) {
     let guess = |headers: &[(&str, &str)]| {
         let request = app.request_as(Some("mas_wrong_key"), Method::GET, "/tasks");
         headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
     };
     let mut codes = vec![];
     for _ in 0..5 {
-        codes.push(app.send(guess(&[("host", &host)])).await.status.as_u16());
+        codes.push(app.send(guess(&[as_seen])).await.status.as_u16());
     }
     assert_eq!(codes, [403, 403, 403, 429, 429]);
-    let named = guess(&[("host", &host), ("x-forwarded-for", "203.0.113.7")]);
-    assert_eq!(app.send(named).await.status, 403, "another one behind the tunnel");
+    let named = guess(&[as_seen, ("x-forwarded-for", "203.0.113.7")]);
+    assert_eq!(app.send(named).await.status, 403, "another one from outside");
     assert_eq!(app.send(guess(&[])).await.status, 403, "this machine's own mistakes are counted apart");
-    let valid = app.request(Method::GET, "/tasks").header("host", &host);
+    let valid = app.request(Method::GET, "/tasks").header(as_seen.0, as_seen.1);
     assert_eq!(app.send(valid).await.status, 200, "a valid key is never refused for it");
     app.get("/tasks").await.expect(200);
 }

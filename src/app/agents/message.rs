@@ -109,6 +109,7 @@ impl SendMessage {
             failure: None,
             dead_letter: false,
             provenance: agent.provenance,
+            traceparent: None,
             created_at: now,
             updated_at: now,
             started_at: None,

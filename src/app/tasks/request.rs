@@ -190,6 +190,7 @@ impl CreateTask {
             failure: None,
             dead_letter: false,
             provenance: settings.provenance,
+            traceparent: None,
             created_at: now,
             updated_at: now,
             started_at: None,

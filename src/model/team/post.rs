@@ -198,6 +198,7 @@ pub fn wake_task(agent: &Agent, message: &TeamMessage, timeout_seconds: u32) -> 
         workflow_run_id: None,
         workspace_name: None,
         reviewed: false,
+        traceparent: None,
         on_lost: OnLost::Resume,
         output_schema: None,
         idempotency_key: None,

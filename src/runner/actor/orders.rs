@@ -9,7 +9,10 @@ use crate::{
         run::{Failure, Run, RunOutcome},
         task::{Task, TaskStatus},
     },
-    runner::machine::{Fate, Input, Order, Phase},
+    runner::{
+        machine::{Fate, Input, Order, Phase},
+        provision::claim_of,
+    },
     store::{Begun, TaskChange},
 };
 use chrono::Utc;
@@ -116,10 +119,13 @@ impl Actor {
 
     /// Gives the agent the turn of a message. `false`: the gateway stops.
     async fn take_up(&mut self, message: Task, input: Input<'_>) -> bool {
-        let run = RunId::generate();
+        let (run, now, agent) = (RunId::generate(), Utc::now(), Some(self.agent.id));
         let order = match self.runner.order(&message, &self.agent, run).await {
             Ok(order) => order,
-            Err(failure) => return self.refuse(&message, failure).await,
+            Err(failure) => {
+                claim_of(&message, agent, now, Err(&failure)).record();
+                return self.refuse(&message, failure).await;
+            }
         };
         let begun = Begun { task_generation: message.generation, run: self.new_run(&order) };
         let before = Box::new(self.machine.clone());
@@ -136,6 +142,9 @@ impl Actor {
                 true
             }
             Some(true) => {
+                if let Some(message) = &self.task {
+                    claim_of(message, agent, now, Ok(true)).record();
+                }
                 self.act(reaction).await;
                 true
             }

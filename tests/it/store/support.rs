@@ -118,6 +118,7 @@ pub(crate) fn task(owner: &str) -> Task {
         failure: None,
         dead_letter: false,
         provenance: Provenance::Rehearsal,
+        traceparent: None,
         created_at: now,
         updated_at: now,
         started_at: None,
