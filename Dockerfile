@@ -23,6 +23,7 @@ RUN mkdir -p src migrations tests/it benches \
 COPY gpt-instructions.md ./
 COPY migrations migrations
 COPY src src
+COPY workflows workflows
 # COPY keeps times of change; without the touch the empty files above would pass for the newer ones.
 RUN touch build.rs src/lib.rs src/main.rs && cargo build --locked --release --bin mas
 

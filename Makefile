@@ -44,9 +44,9 @@ faults: agents ## The fault suite: kills, hangs, floods, limits, each with its o
 	@tools/test-deps.sh git nextest
 	@CARGO="$(CARGO)" node tools/faults.mjs $(CASE)
 
-crowd: agents ## 64 real agents with 8 places, and a killed server in the middle: time and memory
+crowd: agents ## 64 real agents with 8 places: with a killed server in the middle, and as a mesh; time and memory
 	@tools/test-deps.sh git nextest
-	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked --test it --run-ignored only --no-capture -E 'test(/crowd::/)'
+	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked --test it --run-ignored only --no-capture -E 'test(/crowd::|mesh_of_sixty_four/)'
 
 test-fast: ## On SQLite, without the tests that start a real agent CLI or an outside client
 	@tools/test-deps.sh git nextest promtool

@@ -150,7 +150,7 @@ pub(super) async fn read_workflow_run_file(
 
 /// Run SPARC
 ///
-/// Has a team of agents work through specification, pseudocode, architecture, refinement with tests first, and completion; a reviewer judges every phase. Returns at once; call `get_sparc` with `wait_seconds` until it has ended.
+/// Has a team of agents work through specification, pseudocode, architecture, refinement with tests first, and completion; a reviewer judges every phase. Returns at once; call `get_workflow_run` with `wait_seconds` until it has ended.
 #[utoipa::path(
     post, path = "/sparc/run", tag = "workflows", security(("ApiKeyAuth" = [])), request_body = RunSparc,
     responses(

@@ -31,7 +31,8 @@ mod tests {
 
     /// The words of a file or of every file below a directory that look like variables of ours.
     fn variables(place: &Path, found: &mut BTreeSet<String>) {
-        if place.ends_with("node_modules") {
+        // What others wrote.
+        if ["node_modules", "venv"].iter().any(|name| place.ends_with(name)) {
             return;
         }
         if place.is_dir() {

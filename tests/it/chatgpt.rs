@@ -143,8 +143,8 @@ async fn cli_an_agent_that_stays_is_told_corrected_and_stopped() {
     // Stop it, and go on.
     let never = tell(&until_exists(&app.dir.path().join("never")), "third").await;
     crate::agents::until_tool_runs(&app, &never).await;
-    let idle = gpt.succeed("interrupt_agent", json!({"id": agent["id"], "wait_seconds": 40})).await;
-    assert_eq!(idle["status"], "idle", "{idle}");
+    let stopped = gpt.succeed("interrupt_agents", json!({"agent_ids": [agent["id"]], "wait_seconds": 40})).await;
+    assert_eq!(stopped["interrupted"], json!([agent["id"]]), "{stopped}");
     assert_eq!(gpt.finish(never).await.0["status"], "cancelled");
     let (last, _) = gpt.finish(tell(&json!({"text": "still here"}), "fourth").await).await;
     assert_eq!(last["result"], "still here", "{last}");
@@ -189,4 +189,47 @@ async fn cli_files_go_in_and_come_out() {
     let report = app.fetch(links.last().and_then(Value::as_str).expect("a link")).await;
     assert_eq!((report.status.as_u16(), report.text.as_str()), (200, "# All is well\n"));
     assert!(report.headers.contains_key("content-disposition") && report.headers.contains_key("content-type"));
+}
+
+/// Spawn, run, wait, status, propose, wait, sparc, wait, list, stop: as a conversation about a team goes.
+#[tokio::test]
+async fn cli_ten_calls_direct_a_team() {
+    let app = TestApp::start().await;
+    let gpt = ChatGpt::import(&app.address).await;
+    let team = json!([{"type": "architect"}, {"type": "coder"}, {"type": "tester"}]);
+    let swarm = gpt.succeed("spawn_swarm", json!({"topology": "ring", "agents": team, "idempotency_key": "team"})).await;
+    let run =
+        gpt.succeed("run_swarm", json!({"id": swarm["id"], "objective": "Build JWT login.", "idempotency_key": "login"})).await;
+    let run = settled(&gpt, "get_workflow_run", run).await;
+    assert_eq!(run["status"], "complete", "{run}");
+    let status = gpt.succeed("get_swarm_status", json!({"swarm_id": swarm["id"]})).await;
+    assert_eq!(status["swarms"][0]["health"], "healthy", "{status}");
+
+    let voters = json!([{"type": "reviewer", "count": 3}]);
+    let question = json!({"question": "Which token?", "options": ["JWT", "opaque"], "voters": voters, "protocol": "quorum",
+        "timeout_seconds": 120, "idempotency_key": "token"});
+    let proposal = settled(&gpt, "get_proposal", gpt.succeed("propose", question).await).await;
+    assert_eq!((&proposal["status"], proposal["ballots"].as_array().map(Vec::len)), (&json!("decided"), Some(3)), "{proposal}");
+
+    let sparc = json!({"task": "Build JWT login.", "phases": ["specification"], "idempotency_key": "sparc"});
+    let sparc = settled(&gpt, "get_workflow_run", gpt.succeed("run_sparc", sparc).await).await;
+    assert_eq!((&sparc["status"], &sparc["stages"][1]["status"]), (&json!("complete"), &json!("skipped")), "{sparc}");
+
+    let agents = gpt.succeed("list_agents", json!({})).await;
+    assert!(agents["agents"].as_array().is_some_and(|agents| agents.len() >= 3), "{agents}");
+    let stopped = gpt.succeed("stop_swarm", json!({"id": swarm["id"], "wait_seconds": 40})).await;
+    assert_eq!((&stopped["status"], &stopped["agent_count"]), (&json!("stopped"), &json!(0)), "{stopped}");
+}
+
+/// Waits as `next_step` says until a run or proposal is no longer open.
+async fn settled(gpt: &ChatGpt, operation: &str, mut thing: Value) -> Value {
+    for _ in 0..10 {
+        let is_open = ["running", "open"].contains(&thing["status"].as_str().unwrap_or_default());
+        if !is_open {
+            return thing;
+        }
+        assert!(thing["next_step"].as_str().is_some_and(|words| words.contains(operation)), "{thing}");
+        thing = gpt.succeed(operation, json!({"id": thing["id"], "wait_seconds": 40})).await;
+    }
+    panic!("still open: {thing}")
 }

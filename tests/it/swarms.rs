@@ -139,3 +139,36 @@ async fn swarms_that_make_no_sense_are_refused_and_nothing_is_made() {
     let refused = app.post(&format!("/swarm/{}/scale", id(&made)), &none).await.problem(422, "validation_failed");
     assert!(refused.to_string().contains("stop_swarm"), "{refused}");
 }
+
+/// `make crowd`
+#[tokio::test]
+#[ignore = "takes minutes"]
+async fn cli_a_mesh_of_sixty_four_with_eight_places_completes() {
+    let app = TestApp::with(&[("MAS_RUNNER__MAX_LIVE_AGENTS", "8"), ("MAS_LIMITS__REQUESTS_PER_MINUTE", "100000")]).await;
+    let types = ["coordinator", "planner", "architect", "coder", "tester", "reviewer", "analyst", "researcher"];
+    let agents: Vec<Value> = types.iter().map(|name| json!({"type": name, "count": 8})).collect();
+    let begun = std::time::Instant::now();
+    let swarm = spawn(&app, json!({"topology": "mesh", "agents": agents, "objective": "Name what a good door needs."})).await;
+    let run = swarm["active_runs"][0].as_str().expect("a run").to_owned();
+    let waiting = async {
+        let mut most = 0;
+        loop {
+            most = most.max(app.agents_resident_bytes());
+            let now = app.get(&format!("/workflow-runs/{run}?wait_seconds=1")).await.expect(200);
+            if now["status"] != "running" {
+                return (now, most);
+            }
+        }
+    };
+    let (run, most) = tokio::time::timeout(std::time::Duration::from_mins(15), waiting).await.expect("the run ends");
+    assert_eq!(run["status"], "complete", "{}", run["failure"]);
+    let status = app.get(&format!("/swarm/status?swarm_id={}", id(&swarm))).await.expect(200)["swarms"][0].clone();
+    assert_eq!((&status["tasks"]["failed"], &status["turns"]), (&json!(0), &run["turns"]), "{status}");
+    eprintln!(
+        "a mesh of 64 agents with 8 places: {} turns in {:.1?}; memory of shims and CLIs at most {} MB, of the server {} MB",
+        run["turns"],
+        begun.elapsed(),
+        most / 1_000_000,
+        app.resident_bytes() / 1_000_000
+    );
+}

@@ -8,11 +8,10 @@ use serde_json::{Map, Value, json};
 
 /// What `ChatGPT` can do. Each says by `x-openai-isConsequential` whether people are asked first. Left out is what another
 /// one does as well; the importer takes at most 30.
-pub(super) const OPERATIONS: [&str; 21] = [
+pub(super) const OPERATIONS: [&str; 29] = [
     "create_task",
     "list_tasks",
     "get_task",
-    "update_task",
     "cancel_task",
     "list_task_files",
     "read_task_file",
@@ -21,15 +20,24 @@ pub(super) const OPERATIONS: [&str; 21] = [
     "get_agent",
     "get_agent_output",
     "send_message",
-    "interrupt_agent",
     "interrupt_agents",
     "terminate_agent",
     "resume_agent",
-    "fork_agent",
+    "spawn_swarm",
+    "get_swarm_status",
+    "run_swarm",
+    "stop_swarm",
+    "list_workflows",
+    "run_workflow",
+    "get_workflow_run",
+    "cancel_workflow_run",
+    "answer_workflow_run",
+    "run_sparc",
+    "propose",
+    "get_proposal",
     "list_events",
     "get_performance_report",
     "get_health",
-    "get_readiness",
 ];
 /// `OpenAPI` components a reference may go through before it is taken for a circle.
 const DEPTH: usize = 16;

@@ -214,7 +214,8 @@ fn the_actions_document_has_no_shape_the_importer_stumbles_over() {
         }
     });
     assert!(!document.to_string().contains("event-stream"), "streams are not for ChatGPT");
-    assert!(document.to_string().chars().count() < 100_000);
+    // No ceiling is documented; reports speak of about 1 MB.
+    assert!(document.to_string().chars().count() < 200_000);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The files a run left: `summary.md` and its stages' outputs.
 
 use crate::{
-    app::{App, artifacts::FileText, error::AppError, size::encoded_prefix},
+    app::{App, artifacts::FileText, error::AppError, size::encoded_prefix, tasks::event_cursor},
     model::{id::WorkflowRunId, key::Principal},
 };
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,7 @@ impl App {
         id: WorkflowRunId,
         query: &RunFileQuery,
     ) -> Result<RunFile, AppError> {
+        let skip = event_cursor(query.after.unwrap_or(0))?;
         self.find_run(who, id).await?;
         let name = query.name.as_deref().unwrap_or("summary.md");
         let names = self.run_files(id).await;
@@ -67,7 +68,7 @@ impl App {
         let bytes = tokio::fs::read(self.run_dir(id).join(name)).await;
         let bytes = bytes.map_err(|error| AppError::StoreUnavailable(format!("a file of {id} cannot be read: {error}")))?;
         let whole = String::from_utf8_lossy(&bytes);
-        let (total_chars, skip) = (whole.chars().count(), usize::try_from(query.after.unwrap_or(0)).unwrap_or(0));
+        let (total_chars, skip) = (whole.chars().count(), usize::try_from(skip).unwrap_or(usize::MAX));
         let rest: String = whole.chars().skip(skip).collect();
         let text = encoded_prefix(&rest, self.settings.page_chars()).to_owned();
         let end = skip.min(total_chars) + text.chars().count();
