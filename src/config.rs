@@ -1,18 +1,21 @@
 //! Configuration: built-in defaults → `mas.toml` → `MAS_*` → flags, validated once.
 //! The only reader of the process environment.
 
+mod claude_flow;
 mod data_dir;
 mod files;
 mod gc;
 mod tunnel;
 mod validate;
 
+pub use claude_flow::{ClaudeFlow, Mcp};
 pub use data_dir::{DataDir, write_private};
 pub use files::Files;
 pub use gc::Gc;
 pub use tunnel::Tunnel;
 
 use crate::model::{
+    mcp::McpServers,
     pattern::any_matches,
     project::{DEFAULT_PROJECT, PermissionMode, Project},
     quota::KeyLimits,
@@ -69,6 +72,10 @@ pub struct Config {
     pub files: Files,
     /// The Claude Code CLI.
     pub claude_code: ClaudeCode,
+    /// claude-flow.
+    pub claude_flow: ClaudeFlow,
+    /// MCP servers for agents.
+    pub mcp: Mcp,
     /// The built-in scripted model.
     pub rehearsal: Rehearsal,
     /// The way in from outside.
@@ -82,6 +89,9 @@ pub struct Config {
     /// Environment agents inherit: what `claude_code.env_allow` lets through.
     #[serde(skip)]
     pub agent_env: BTreeMap<String, String>,
+    /// The servers that `mcp.servers_file` names.
+    #[serde(skip)]
+    pub mcp_servers: McpServers,
     /// Environment the tunnel client inherits: what `tunnel.env_allow` lets through.
     #[serde(skip)]
     pub tunnel_env: BTreeMap<String, String>,
@@ -231,6 +241,9 @@ pub struct ProjectSettings {
     /// Tool rules in the CLI's syntax.
     #[serde(default)]
     pub allowed_tools: Vec<String>,
+    /// Names in `mcp.servers_file`.
+    #[serde(default)]
+    pub mcp_servers: Vec<String>,
 }
 
 const fn accept_edits() -> PermissionMode {
@@ -326,6 +339,11 @@ impl Config {
             let variables = environment.iter().filter(|(name, _)| any_matches(patterns, name));
             variables.map(|(name, value)| (name.clone(), value.clone())).collect()
         };
+        let is_named = !self.mcp.servers_file.as_os_str().is_empty();
+        if !is_named {
+            self.mcp.servers_file = self.server.data_dir.join("mcp/servers.json");
+        }
+        self.mcp_servers = self.mcp.load(is_named, &self.projects)?;
         self.agent_env = allowed(&self.claude_code.env_allow);
         self.tunnel_env = allowed(&self.tunnel.env_allow);
         Ok(())
@@ -337,12 +355,13 @@ impl Config {
             path: self.server.data_dir.join("projects").join(DEFAULT_PROJECT),
             permission_mode: PermissionMode::AcceptEdits,
             allowed_tools: Vec::new(),
+            mcp_servers: Vec::new(),
         };
         let mut all = self.projects.clone();
         all.entry(DEFAULT_PROJECT.to_owned()).or_insert(scratch);
         all.into_iter()
-            .map(|(name, ProjectSettings { path, permission_mode, allowed_tools })| {
-                (name.clone(), Project { name, path, permission_mode, allowed_tools })
+            .map(|(name, ProjectSettings { path, permission_mode, allowed_tools, mcp_servers })| {
+                (name.clone(), Project { name, path, permission_mode, allowed_tools, mcp_servers })
             })
             .collect()
     }
@@ -364,7 +383,8 @@ impl Config {
     }
 }
 
-const LIST_SETTINGS: [&str; 4] = ["claude_code.models", "claude_code.env_allow", "files.hosts", "tunnel.env_allow"];
+const LIST_SETTINGS: [&str; 5] =
+    ["claude_code.models", "claude_code.env_allow", "claude_flow.tools", "files.hosts", "tunnel.env_allow"];
 
 fn is_list(variable: &str) -> bool {
     LIST_SETTINGS.iter().any(|key| variable == format!("mas_{}", key.replace('.', "__")))

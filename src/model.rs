@@ -7,6 +7,8 @@ pub mod id;
 pub mod inbox;
 pub mod key;
 pub mod limits;
+pub mod mcp;
+pub mod mirror;
 pub mod pattern;
 pub mod project;
 pub mod public_url;

@@ -4,6 +4,7 @@ use super::{
     agents, auth,
     bounded::Bounded,
     caller::Caller,
+    claude_flow,
     docs, events, files, health,
     limit::Limits,
     meter, monitoring, once,
@@ -100,6 +101,8 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::fork_agent))
         .routes(routes!(agents::get_agent_output))
         .routes(routes!(monitoring::get_performance_report))
+        .routes(routes!(claude_flow::get_claude_flow_status))
+        .routes(routes!(claude_flow::list_mcp_servers))
 }
 
 /// `/metrics`, whose key may come as a bearer token.

@@ -73,6 +73,8 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let settings = runner::Settings {
         runner: config.runner.clone(),
         claude_code: config.claude_code.clone(),
+        claude_flow: config.claude_flow.clone(),
+        mcp_servers: config.mcp_servers.clone(),
         limits: config.limits.of_gateway(),
         key_limits: config.limits.of_key(),
         projects: config.projects(),
@@ -191,6 +193,8 @@ pub(super) fn app_settings(config: &Config) -> AppSettings {
         key_limits: config.limits.of_key(),
         link_seconds: config.files.link_seconds,
         file_hosts: config.files.hosts.clone(),
+        has_claude_flow: config.claude_flow.is_wanted(),
+        mcp_servers: config.mcp_servers.clone(),
         data_dir: config.server.data_dir.clone(),
         provenance: if config.rehearsal.enabled { Provenance::Rehearsal } else { Provenance::Live },
     }

@@ -33,6 +33,7 @@ impl Config {
             check_public_url(&self.server.public_url).map_err(|problem| invalid("server.public_url", problem))?;
         }
         self.tunnel.validate()?;
+        self.claude_flow.validate()?;
         let bounded = [
             ("server.shutdown_seconds", self.server.shutdown_seconds, YEAR),
             ("server.request_timeout_seconds", self.server.request_timeout_seconds, YEAR),

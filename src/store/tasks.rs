@@ -86,6 +86,7 @@ pub(super) struct TaskRow {
     workflow_run_id: Option<Uuid>,
     workspace_name: Option<String>,
     reviewed: bool,
+    backend: String,
 }
 
 impl TaskRow {
@@ -112,6 +113,7 @@ impl TaskRow {
             workflow_run_id: self.workflow_run_id.map(Into::into),
             workspace_name: self.workspace_name,
             reviewed: self.reviewed,
+            backend: word(&self.backend)?,
             on_lost: word(&self.on_lost)?,
             output_schema: self.output_schema.as_ref().map(JsonText::parse).transpose()?,
             idempotency_key: self.idempotency_key,

@@ -213,7 +213,7 @@ fn vocabularies_are_listed_as_they_are_written() {
     let document = full();
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["TaskStatus"]["enum"][2], "in_progress");
-    assert_eq!(schemas["Backend"]["enum"], serde_json::json!(["claude-code"]));
+    assert_eq!(schemas["Backend"]["enum"], serde_json::json!(["claude-code", "claude-flow"]));
     let actions = actions();
     let roles = "/paths/~1tasks/post/requestBody/content/application~1json/schema/properties/agent_type/enum/1";
     assert_eq!(actions.pointer(roles), Some(&"coder".into()));
