@@ -339,6 +339,8 @@ impl Config {
             let variables = environment.iter().filter(|(name, _)| any_matches(patterns, name));
             variables.map(|(name, value)| (name.clone(), value.clone())).collect()
         };
+        // An empty variable is a list of one empty word.
+        self.claude_flow.tools.retain(|tool| !tool.is_empty());
         let is_named = !self.mcp.servers_file.as_os_str().is_empty();
         if !is_named {
             self.mcp.servers_file = self.server.data_dir.join("mcp/servers.json");

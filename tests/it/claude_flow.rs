@@ -113,7 +113,7 @@ async fn a_gateway_without_claude_flow_says_so_at_once() {
         if path == "/tasks" {
             body["description"] = "x".into();
         }
-        let problem = app.post(path, &body).await.problem(422, "validation");
+        let problem = app.post(path, &body).await.problem(422, "validation_failed");
         assert_eq!(problem["errors"][0]["field"], "backend", "{problem}");
         assert!(problem["errors"][0]["message"].as_str().expect("words").contains("claude-code"), "{problem}");
     }
