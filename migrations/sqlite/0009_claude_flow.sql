@@ -3,12 +3,13 @@
 
 ALTER TABLE task ADD COLUMN backend TEXT NOT NULL DEFAULT 'claude-code';
 
--- our_id: one of ours, such as swarm_0193…; their_id: claude-flow's; digest: of what it was told last.
+-- our_id: one of ours, such as swarm_0193…; their_id: claude-flow's; told: what it was told last, as of updated_at.
+-- The row without ids is how far the changes of the project have been told.
 CREATE TABLE mirrored (
     project    TEXT NOT NULL,
     our_id     TEXT NOT NULL,
     their_id   TEXT NOT NULL,
-    digest     TEXT NOT NULL,
+    told       TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     PRIMARY KEY (project, our_id)
 ) STRICT;

@@ -6,7 +6,7 @@ use crate::{
     app::{App, AppSettings, keys::new_secret},
     bus::Bus,
     config::{Config, DataDir, write_private},
-    housekeeping,
+    housekeeping, mirror,
     model::run::Provenance,
     orchestrator::Orchestrator,
     process::lock,
@@ -103,6 +103,16 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
         tokio::spawn(tunnel::supervise(settings, bus.clone(), close_tunnel.clone()))
     });
 
+    let mirroring = config.claude_flow.mirror.then(|| {
+        let settings = mirror::Settings {
+            command: config.claude_flow.command.clone(),
+            projects: config.projects(),
+            agent_env: config.agent_env.clone(),
+            data: data.clone(),
+        };
+        tokio::spawn(mirror::supervise(settings, store.clone(), bus.clone(), stop.clone()))
+    });
+
     let sockets = TaskTracker::new();
     let router = api::router(app, api_settings(config, metrics.clone()), stop.clone(), sockets.clone());
     let grace = Duration::from_secs(config.server.shutdown_seconds);
@@ -119,6 +129,9 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let grace = grace + Duration::from_secs(config.runner.exit_timeout_seconds);
     if tokio::time::timeout(grace, runner).await.is_err() {
         tracing::warn!("agents were still being ended at the end of the shutdown time");
+    }
+    if let Some(mirroring) = mirroring {
+        drop(mirroring.await);
     }
     drop(orchestrating.await);
     // It lets go where it is; what is half removed goes next time.

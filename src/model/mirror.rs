@@ -17,7 +17,7 @@ pub struct MirrorStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub mirrored_at: Option<DateTime<Utc>>,
-    /// What went wrong last, since the server was started last.
+    /// What went wrong last; when `connected`, it is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub last_error: Option<String>,

@@ -1,6 +1,8 @@
 //! claude-flow beside the gateway: as a backend, and the MCP servers that agents are given. The real claude-flow, the real
 //! Claude Code, the rehearsal model.
 
+mod mirror;
+
 use crate::support::{TestApp, assert_no_hole};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
