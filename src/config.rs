@@ -5,6 +5,7 @@ mod claude_flow;
 mod data_dir;
 mod files;
 mod gc;
+mod project;
 mod tunnel;
 mod validate;
 
@@ -12,6 +13,7 @@ pub use claude_flow::{ClaudeFlow, Mcp};
 pub use data_dir::{DataDir, write_private};
 pub use files::Files;
 pub use gc::Gc;
+pub use project::ProjectSettings;
 pub use tunnel::Tunnel;
 
 use crate::model::{
@@ -227,27 +229,6 @@ pub struct ClaudeCode {
 pub struct Rehearsal {
     pub enabled: bool,
     pub rules: PathBuf,
-}
-
-/// `[projects.NAME]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProjectSettings {
-    /// Absolute directory.
-    pub path: PathBuf,
-    /// See [`PermissionMode`].
-    #[serde(default = "accept_edits")]
-    pub permission_mode: PermissionMode,
-    /// Tool rules in the CLI's syntax.
-    #[serde(default)]
-    pub allowed_tools: Vec<String>,
-    /// Names in `mcp.servers_file`.
-    #[serde(default)]
-    pub mcp_servers: Vec<String>,
-}
-
-const fn accept_edits() -> PermissionMode {
-    PermissionMode::AcceptEdits
 }
 
 /// What the command line may override.

@@ -12,12 +12,13 @@
 //! * A server that ends, or does not answer, is started again after a pause that doubles. What claude-flow refuses is left
 //!   alone until it changes.
 //! * Claude-flow's records are only written: what somebody changes there stays there until we tell the next change.
-//!   `.claude-flow/.gitignore` keeps them out of commits.
+//!   A `.gitignore` among them keeps them out of commits.
 //!
 //! To show another kind of thing, add it to [`tell::Thing`] and to `follower::changes`.
 
 mod follower;
 mod server;
+mod state;
 mod tell;
 
 use crate::{

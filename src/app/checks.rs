@@ -85,7 +85,8 @@ impl Refusals {
 
     pub(super) fn backend(&mut self, backend: Option<Backend>, settings: &AppSettings) {
         self.check(backend != Some(Backend::ClaudeFlow) || settings.has_claude_flow, "backend", || {
-            "`claude-flow` is not set up on this gateway; use `claude-code`, or ask its operator to set `claude_flow.command`".into()
+            "`claude-flow` is not set up on this gateway; use `claude-code`, or ask its operator to set `claude_flow.command`"
+                .into()
         });
     }
 

@@ -107,9 +107,7 @@ async fn claude_flow(settings: &Settings) -> Finding {
         Err(problem) => return Bad(problem),
     };
     match claude_flow_version(settings, &executable).await {
-        Ok(version) if version.ends_with(claude_flow::TESTED_VERSION) => {
-            Good(format!("{version} at {}", executable.display()))
-        }
+        Ok(version) if version.ends_with(claude_flow::TESTED_VERSION) => Good(format!("{version} at {}", executable.display())),
         Ok(version) => {
             let tested = claude_flow::TESTED_VERSION;
             Note(format!("{version} at {}; the gateway is tested with {tested}", executable.display()))

@@ -43,11 +43,7 @@ pub struct Mcp {
 
 impl Mcp {
     /// Reads the registry and holds the projects against it. `given`: whether the file was named, and so has to be there.
-    pub(super) fn load(
-        &self,
-        given: bool,
-        projects: &BTreeMap<String, ProjectSettings>,
-    ) -> Result<McpServers, ConfigError> {
+    pub(super) fn load(&self, given: bool, projects: &BTreeMap<String, ProjectSettings>) -> Result<McpServers, ConfigError> {
         let file = self.servers_file.display();
         let servers = match std::fs::read_to_string(&self.servers_file) {
             Ok(text) => McpServers::parse(&text).map_err(|problem| invalid("mcp.servers_file", format!("{file}: {problem}")))?,

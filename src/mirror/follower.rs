@@ -3,6 +3,7 @@
 use super::{
     Shared,
     server::{CallError, Server},
+    state,
     tell::Thing,
 };
 use crate::{
@@ -213,8 +214,19 @@ impl Follower {
         let mirrored = Mirrored { their_id, told: news, updated_at: thing.updated_at() };
         self.shared.store.put_mirrored(&self.project.name, &id, &mirrored).await?;
         self.known.insert(id, mirrored);
+        self.show(thing);
         self.status.mirrored_at = Some(Utc::now().trunc_subsecs(6));
         Ok(())
+    }
+
+    /// What only files say.
+    fn show(&self, thing: &Thing) {
+        let Thing::Swarm(swarm) = thing else { return };
+        let Some(known) = self.known.get(&thing.id()) else { return };
+        let ours = self.known.values().map(|known| known.their_id.as_str());
+        if let Err(error) = state::show(&self.project.path, swarm, &known.their_id, &ours.collect()) {
+            tracing::warn!(%error, project = self.project.name, "the state of a swarm cannot be shown to claude-flow");
+        }
     }
 
     /// Makes the record or brings it up to date; claude-flow's id of it.

@@ -1,6 +1,6 @@
 //! One claude-flow server: JSON-RPC on the lines of its stdin and stdout, one call at a time.
 
-use super::Shared;
+use super::{Shared, state};
 use crate::{
     model::{id::ProcessId, project::Project},
     process::{Input, Launched, Lifeline, ProcessDir, Spec, Tail, TailBatch, leftovers},
@@ -103,9 +103,9 @@ impl Server {
                 }
             }
         };
-        timeout(ANSWER_LIMIT, answer).await.unwrap_or_else(|_| {
-            Err(gone(format!("it did not answer {method} within {} s", ANSWER_LIMIT.as_secs())))
-        })
+        timeout(ANSWER_LIMIT, answer)
+            .await
+            .unwrap_or_else(|_| Err(gone(format!("it did not answer {method} within {} s", ANSWER_LIMIT.as_secs()))))
     }
 
     async fn lines(&mut self) -> Result<Vec<String>, CallError> {
@@ -135,17 +135,13 @@ impl Server {
     }
 }
 
-/// Makes the project's directory if it is ours to make, and claude-flow's own one such that git does not see it.
+/// Makes the project's directory if it is ours to make, and claude-flow's in it.
 fn prepare(shared: &Shared, project: &Project) -> io::Result<()> {
     std::fs::create_dir_all(shared.settings.data.home())?;
-    let records = project.path.join(".claude-flow");
     if project.path.starts_with(shared.settings.data.path()) {
-        std::fs::create_dir_all(&records)?;
-    } else if !records.is_dir() {
-        std::fs::create_dir(&records)?;
+        std::fs::create_dir_all(&project.path)?;
     }
-    let ignore = records.join(".gitignore");
-    if ignore.exists() { Ok(()) } else { std::fs::write(ignore, "*\n") }
+    state::prepare(&project.path, ".claude-flow")
 }
 
 /// The object in the answer to a tool's call. Claude-flow says in the object itself when it refuses.

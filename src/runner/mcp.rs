@@ -36,8 +36,7 @@ fn attach<'a>(
     own: impl IntoIterator<Item = (&'static str, Value)>,
 ) -> Attached {
     let registered = registered.map(|(name, server)| (name.clone(), json!(server)));
-    let servers: Map<String, Value> =
-        registered.chain(own.into_iter().map(|(name, server)| (name.to_owned(), server))).collect();
+    let servers: Map<String, Value> = registered.chain(own.into_iter().map(|(name, server)| (name.to_owned(), server))).collect();
     if servers.is_empty() {
         return Attached::default();
     }

@@ -197,7 +197,9 @@ impl Runner {
     pub(super) fn session_file(&self, agent: &Agent) -> PathBuf {
         let config_dir = &self.settings.claude_code.config_dir;
         match agent.backend {
-            Backend::ClaudeCode | Backend::ClaudeFlow => claude_code::session_file(config_dir, Path::new(&agent.workspace), agent.session_id),
+            Backend::ClaudeCode | Backend::ClaudeFlow => {
+                claude_code::session_file(config_dir, Path::new(&agent.workspace), agent.session_id)
+            }
         }
     }
 

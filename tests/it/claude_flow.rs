@@ -33,7 +33,8 @@ async fn cli_a_hive_does_a_task_and_its_agent_keeps_its_session() {
         {"text": "I write.", "tool_use": {"name": "Write", "input": {"file_path": "made.txt", "content": "by the hive\n"}}},
         {"text": "The hive is done."},
     ]});
-    let more = json!({"backend": "claude-flow", "project": "shop", "agent_type": "tester", "budget_usd": 5.0, "wait_seconds": 40});
+    let more =
+        json!({"backend": "claude-flow", "project": "shop", "agent_type": "tester", "budget_usd": 5.0, "wait_seconds": 40});
     let task = app.ended(&app.create(&plan, more).await).await;
     assert_eq!((&task["status"], &task["result"]), (&json!("complete"), &json!("The hive is done.")), "{task}");
     assert_eq!((&task["backend"], &task["changes"]["files_changed"]), (&json!("claude-flow"), &json!(1)), "{task}");

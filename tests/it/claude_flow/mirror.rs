@@ -65,7 +65,7 @@ fn swarm() -> Swarm {
         name: "makers".into(),
         topology: Topology::Star,
         project: "lab".into(),
-        objective: None,
+        objective: Some("make things".into()),
         max_agents: 4,
         auto_scale: false,
         status: SwarmStatus::Active,
@@ -94,14 +94,16 @@ async fn cli_claude_flow_shows_what_happens_here_and_comes_back_after_its_end() 
     assert!(matches!(stored, Inserted::New));
     until("task, agent and swarm were told", async || status(&app).await["mirrored"] == 3).await;
 
-    let agents = shown(&lab, &["agent", "list"]);
-    assert_eq!(agents["agents"][0]["agentId"], task["agent_id"], "{agents}");
-    let swarms = shown(&lab, &["swarm", "status"]);
-    assert_eq!((&swarms["hasActiveSwarm"], &swarms["status"]), (&json!(true), &json!("running")), "{swarms}");
     let records = |file: &str| -> Value {
         let text = std::fs::read_to_string(lab.join(".claude-flow").join(file)).expect("records");
         serde_json::from_str(&text).expect("JSON")
     };
+    let agents = shown(&lab, &["agent", "list"]);
+    assert_eq!(agents["agents"][0]["agentId"], task["agent_id"], "{agents}");
+    let swarms = shown(&lab, &["swarm", "status"]);
+    assert_eq!((&swarms["hasActiveSwarm"], &swarms["topology"]), (&json!(true), &json!("star")), "{swarms}");
+    assert_eq!((&swarms["objective"], &swarms["agents"]["total"]), (&json!("make things"), &json!(1)), "{swarms}");
+    assert!(records("swarm/swarm-state.json")["swarms"][swarms["id"].as_str().expect("an id")].is_object(), "{swarms}");
     let one = |file: &str| records(file)["tasks"].as_object().expect("records").values().next().expect("one").clone();
     let record = one("tasks/store.json");
     assert_eq!((&record["status"], &record["description"]), (&json!("completed"), &json!("make it")), "{record}");
