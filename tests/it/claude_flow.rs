@@ -12,12 +12,14 @@ pub(crate) fn claude_flow() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("agents/claude-flow/claude-flow")
 }
 
-/// A server with the backend, before its first start. Agents of the backend get no tools of claude-flow's: its server takes
-/// half a second to start.
-async fn prepared() -> TestApp {
+/// A server with the backend, before its first start.
+async fn prepared(settings: &[(&str, &str)]) -> TestApp {
     let command = claude_flow().to_string_lossy().into_owned();
-    TestApp::prepared(&[("MAS_CLAUDE_FLOW__COMMAND", &command), ("MAS_CLAUDE_FLOW__TOOLS", "")]).await
+    TestApp::prepared(&[&[("MAS_CLAUDE_FLOW__COMMAND", command.as_str())], settings].concat()).await
 }
+
+/// Agents of the backend get no tools of claude-flow's, whose server takes half a second to start.
+const NO_TOOLS: [(&str, &str); 1] = [("MAS_CLAUDE_FLOW__TOOLS", "")];
 
 fn notes(events: &[Value]) -> Vec<&str> {
     let notes = events.iter().filter(|event| event["data"]["state"] == "claude_flow");
@@ -26,11 +28,12 @@ fn notes(events: &[Value]) -> Vec<&str> {
 
 #[tokio::test]
 async fn cli_a_hive_does_a_task_and_its_agent_keeps_its_session() {
-    let mut app = prepared().await;
+    let mut app = prepared(&[]).await;
     let repository = app.repository("shop");
     app.launch();
     let plan = json!({"steps": [
         {"text": "I write.", "tool_use": {"name": "Write", "input": {"file_path": "made.txt", "content": "by the hive\n"}}},
+        {"text": "I note it.", "tool_use": {"name": "mcp__ruflo__task_create", "input": {"type": "custom", "description": "noted"}}},
         {"text": "The hive is done."},
     ]});
     let more =
@@ -46,6 +49,9 @@ async fn cli_a_hive_does_a_task_and_its_agent_keeps_its_session() {
         assert!(events.iter().any(|event| event["kind"] == kind), "no {kind} in {events:?}");
     }
     assert!(!events.iter().any(|event| event["kind"] == "raw"), "a line was not understood: {events:?}");
+    let results: Vec<_> = events.iter().filter(|event| event["kind"] == "tool_result").collect();
+    assert!(results.iter().all(|result| result["data"]["is_error"] == false), "{results:?}");
+    assert!(results[1]["data"]["text"].as_str().expect("text").contains("noted"), "the hive's own tools work: {results:?}");
     let notes = notes(&events);
     assert!(notes.iter().any(|note| note.contains("Hive Mind initialized")), "{notes:?}");
     assert!(notes.iter().any(|note| note.contains("Claude Code launched with Hive Mind coordination")), "{notes:?}");
@@ -71,7 +77,7 @@ async fn cli_a_hive_does_a_task_and_its_agent_keeps_its_session() {
 
 #[tokio::test]
 async fn cli_a_hive_whose_model_fails_fails_its_task_and_a_stopped_one_leaves_nothing() {
-    let mut app = prepared().await;
+    let mut app = prepared(&NO_TOOLS).await;
     app.launch();
     let refused = json!({"error": {"status": 400, "message": "no such thing"}, "times": 99});
     let task = app.ended(&app.create(&refused, json!({"backend": "claude-flow"})).await).await;
@@ -90,7 +96,7 @@ async fn cli_a_hive_whose_model_fails_fails_its_task_and_a_stopped_one_leaves_no
 
 #[tokio::test]
 async fn cli_a_hive_goes_on_with_its_turn_after_everything_was_killed() {
-    let mut app = prepared().await;
+    let mut app = prepared(&NO_TOOLS).await;
     app.launch();
     let plan = json!({"steps": [
         {"text": "I begin.", "tool_use": {"name": "Bash", "input": {"command": "echo one"}}},
