@@ -4,6 +4,7 @@
 
 pub mod claude_code;
 pub mod claude_flow;
+pub mod mcp;
 
 use crate::model::{
     event::EventKind,
@@ -32,6 +33,8 @@ pub struct LaunchRequest<'a> {
     pub allowed_tools: &'a [String],
     /// The file with the MCP servers it is to use; none when absent.
     pub mcp_config: Option<&'a Path>,
+    /// Whether the agent gets the tools of a team.
+    pub team: bool,
     /// US dollars the process may spend, turns before it not counted.
     pub budget_usd: Option<f64>,
     /// Times the CLI repeats a failed model request.
@@ -143,6 +146,13 @@ pub enum Question {
         tool: String,
         /// What it is called with.
         input: Value,
+    },
+    /// A message of the CLI's MCP client to the server that offers the tools of a team.
+    Mcp {
+        /// To be repeated in the answer.
+        request_id: String,
+        /// JSON-RPC.
+        message: Value,
     },
     /// Something this gateway does not offer.
     Unsupported {

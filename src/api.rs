@@ -19,6 +19,8 @@ mod problem;
 mod router;
 mod serve;
 mod tasks;
+mod team;
+mod workflows;
 
 pub use openapi::{actions::openapi_actions, openapi};
 pub use problem::Problem;

@@ -10,12 +10,16 @@ pub mod events;
 mod files;
 pub mod health;
 pub mod keys;
+pub mod memory;
 mod meters;
 pub mod report;
 mod responses;
 pub mod size;
+pub mod sparc;
 pub mod tasks;
+pub mod team;
 mod wait;
+pub mod workflows;
 
 use crate::{
     bus::Bus,
@@ -63,6 +67,8 @@ pub struct AppSettings {
     pub has_claude_flow: bool,
     /// MCP servers that projects and roles may attach to their agents.
     pub mcp_servers: McpServers,
+    /// The workflows that can be run.
+    pub workflows: Arc<workflows::Catalogue>,
     /// Where everything of the gateway is stored.
     pub data_dir: PathBuf,
     /// Whether a real model or the rehearsal model answers.

@@ -31,6 +31,8 @@ pub enum Topic {
     WorkflowRun(WorkflowRunId),
     /// The proposal or its ballots changed.
     Proposal(ProposalId),
+    /// A turn of some task has come to an end.
+    Settled,
     /// There may be work for the orchestrator: something new, or wanted of it.
     Orchestrate,
     /// There are new events, of whichever agent.

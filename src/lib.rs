@@ -24,6 +24,7 @@
 //! * A task: `api::tasks` → `app::tasks` → `store::tasks` → bus → `runner::provision` → `runner::actor`.
 //! * A line of output: shim → file → `process::Tail` → `adapter` → `runner::machine` → `store::events` → bus → SSE, `WebSocket`.
 //! * A message: `app::agents::message` → `store::insert` → bus → `runner::actor::orders`, or `runner` when no process waits.
+//! * A tool of a team: `adapter::mcp` → `runner::machine` → `runner::tools` → `store::team`, with the answer in one transaction.
 //! * A stop: `app::tasks` → store, bus → `runner::actor` → `runner::machine` → stdin, then the shim.
 //! * A restart: `runner::recover` → `process::ProcessDir::inspect` → `runner::actor` at the stored offset.
 

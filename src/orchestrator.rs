@@ -4,27 +4,81 @@
 //! next, and all of that (status, record, and the tasks that are the agents' turns) is stored in one transaction that
 //! changes nothing if the generation is another one by then. So it does not matter where a server dies.
 
-use crate::{bus::Bus, store::Store};
+mod outputs;
+mod turns;
+mod workflows;
+
+use crate::{
+    bus::{Bus, Topic},
+    model::id::WorkflowRunId,
+    store::Store,
+};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// How often the store is asked when nobody says there is something new.
+const POLL: Duration = Duration::from_secs(2);
+
+/// What the orchestrator is configured with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The model of agents whose stage and role name none.
+    pub default_model: Option<String>,
+    /// Where runs leave their results, a directory each.
+    pub outputs: PathBuf,
+}
 
 /// What the parts of the orchestrator share.
 #[derive(Clone)]
 pub struct Orchestrator {
-    #[expect(dead_code, reason = "its parts come next")]
     store: Store,
-    #[expect(dead_code, reason = "its parts come next")]
     bus: Bus,
+    settings: Arc<Settings>,
     stop: CancellationToken,
 }
 
 impl Orchestrator {
     /// An orchestrator that works until `stop`.
-    pub fn new(store: Store, bus: Bus, stop: CancellationToken) -> Self {
-        Self { store, bus, stop }
+    pub fn new(store: Store, bus: Bus, settings: Settings, stop: CancellationToken) -> Self {
+        Self { store, bus, settings: Arc::new(settings), stop }
     }
 
     /// Goes on with what an earlier server left, and with what comes, until stopped.
     pub async fn run(self) {
-        self.stop.cancelled().await;
+        let mut news = self.bus.subscribe(Topic::Orchestrate);
+        let (mut driven, mut drivers) = (BTreeSet::new(), JoinSet::<WorkflowRunId>::new());
+        while !self.stop.is_cancelled() {
+            match self.store.list_open_workflow_runs().await {
+                Ok(open) => {
+                    for id in open.into_iter().filter(|id| driven.insert(*id)) {
+                        let orchestrator = self.clone();
+                        drivers.spawn(async move {
+                            orchestrator.drive(id).await;
+                            id
+                        });
+                    }
+                }
+                Err(error) => tracing::error!(%error, "cannot look for runs of workflows"),
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                () = news.changed() => {}
+                () = tokio::time::sleep(POLL) => {}
+                Some(ended) = drivers.join_next() => match ended {
+                    Ok(id) => {
+                        driven.remove(&id);
+                    }
+                    // Nobody knows whose it was: all are looked at again.
+                    Err(error) => {
+                        tracing::error!(%error, "the driver of a run had a fault");
+                        drivers.shutdown().await;
+                        driven.clear();
+                        tokio::time::sleep(POLL).await;
+                    }
+                },
+            }
+        }
+        while drivers.join_next().await.is_some() {}
     }
 }

@@ -19,6 +19,7 @@ mod mcp;
 pub mod preflight;
 mod provision;
 mod recover;
+mod tools;
 mod workspace;
 
 use crate::{

@@ -11,10 +11,12 @@ mod copy;
 mod db;
 mod events;
 mod housekeeping;
+mod inbox;
 mod insert;
 mod json;
 mod keys;
 mod log;
+mod memory;
 mod meters;
 mod mirror;
 mod processes;
@@ -22,7 +24,9 @@ mod report;
 mod runs;
 mod swarms;
 mod tasks;
+mod team;
 mod work;
+mod workflow_runs;
 
 pub use agents::{AgentFilter, AgentUsage};
 pub use append::{Appended, Batch, Begun, RunUpdate};
@@ -33,15 +37,19 @@ pub use copy::{
 };
 pub use db::Hold;
 pub use housekeeping::{AgentRest, ProcessEnd, SpentTask};
+pub use inbox::{InboxFilter, MessageFilter};
 pub use insert::{Inserted, Quota};
 pub use log::{EventFilter, LoggedEvent};
+pub use memory::MemoryFilter;
 pub use mirror::Mirrored;
 pub use processes::Process;
 pub use report::{Ended, Span, Spent, Times};
 pub use runs::Provision;
 pub use swarms::SwarmFilter;
 pub use tasks::{TaskChange, TaskFilter};
+pub use team::TeamChange;
 pub use work::NewWork;
+pub use workflow_runs::{Advance, Advanced, TurnTask, WorkflowRunFilter};
 
 use crate::model::{
     id::AgentId,

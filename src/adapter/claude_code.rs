@@ -8,10 +8,11 @@
 mod encode;
 mod parse;
 
-pub use encode::{allow, ask_usage, deny, initialize, interrupt, only_reads, refuse, user_message};
+pub use encode::{allow, ask_usage, deny, initialize, interrupt, mcp_response, only_reads, refuse, user_message};
 pub use parse::{LOGIN_HINT, parse_line};
 
 use super::{Launch, LaunchRequest, Session};
+use crate::model::tool::SERVER;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -100,8 +101,14 @@ pub fn launch(request: &LaunchRequest<'_>) -> Launch {
     if let Some(budget) = request.budget_usd {
         argv.push(format!("--max-budget-usd={budget}"));
     }
-    if !request.allowed_tools.is_empty() {
-        argv.push(format!("--settings={}", json!({ "permissions": { "allow": request.allowed_tools } })));
+    let mut allowed = request.allowed_tools.to_vec();
+    if request.team {
+        let servers = json!({ "mcpServers": { SERVER: {"type": "sdk", "name": SERVER} } });
+        argv.push(format!("--mcp-config={servers}"));
+        allowed.push(format!("mcp__{SERVER}"));
+    }
+    if !allowed.is_empty() {
+        argv.push(format!("--settings={}", json!({ "permissions": { "allow": allowed } })));
     }
 
     let mut env = request.inherited.clone();
@@ -138,6 +145,7 @@ mod tests {
             permission_mode: PermissionMode::AcceptEdits,
             allowed_tools: &[],
             mcp_config: None,
+            team: false,
             budget_usd: Some(0.5),
             max_retries: 2,
             config_dir: Path::new("/data/claude"),
@@ -179,6 +187,14 @@ mod tests {
             let text = lines.into_iter().map(String::as_str).collect::<Vec<_>>().join("\n");
             assert_eq!(kept_answer(&text, "p").as_deref(), answer, "{text}");
         }
+    }
+
+    #[test]
+    fn only_a_team_has_its_server_and_may_use_it_without_asking() {
+        let inherited = BTreeMap::new();
+        let arguments = |team| launch(&LaunchRequest { team, ..request(&inherited, None) }).argv.join(" ");
+        assert!(!arguments(false).contains("mcp-config=") && !arguments(false).contains("mcp__team"));
+        assert!(arguments(true).contains(r#"{"team":{"type":"sdk","name":"team"}}"#) && arguments(true).contains("mcp__team"));
     }
 
     #[test]

@@ -160,6 +160,7 @@ mod tests {
             permission_mode: PermissionMode::AcceptEdits,
             allowed_tools: &[],
             mcp_config: None,
+            team: false,
             budget_usd: None,
             max_retries: 2,
             config_dir: Path::new("/data/claude"),

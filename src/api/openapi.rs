@@ -21,7 +21,19 @@ const SCHEME: &str = "ApiKeyAuth";
 /// Operations whose fields are all optional and that do nothing without any of them.
 const NEED_A_BODY: [&str; 2] = ["update_task", "interrupt_agents"];
 /// Answers that may hold long texts of agents.
-const BOUNDED: [&str; 7] = ["AgentPage", "AgentResource", "EventLogPage", "EventPage", "OutputPage", "TaskPage", "TaskResource"];
+const BOUNDED: [&str; 11] = [
+    "AgentPage",
+    "AgentResource",
+    "EventLogPage",
+    "EventPage",
+    "InboxPage",
+    "MemoryPage",
+    "OutputPage",
+    "TaskPage",
+    "TaskResource",
+    "TeamMessagePage",
+    "TeamMessageResource",
+];
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,6 +44,7 @@ const BOUNDED: [&str; 7] = ["AgentPage", "AgentResource", "EventLogPage", "Event
     tags(
         (name = "tasks", description = "Work for agents"),
         (name = "agents", description = "The workers"),
+        (name = "swarms", description = "Agents that work together"),
         (name = "events", description = "What agents report"),
         (name = "system", description = "The gateway itself")
     )

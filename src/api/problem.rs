@@ -123,7 +123,9 @@ fn next_step(code: &str) -> &'static str {
         "invalid_key" | "insufficient_scope" => "Do not repeat the call. Ask the operator for a key that may do this.",
         "idempotency_conflict" => "Take a new idempotency_key for new work, or repeat the first request exactly.",
         "illegal_transition" | "task_ended" => "Call get_task to see where the task stands; create a new task for more work.",
+        "run_ended" => "Call get_workflow_run to see what came of it; begin a new run for more work.",
         "agent_ended" => "Call resume_agent, then send the message again.",
+        "swarm_ended" => "Do not repeat the call. What the swarm has left can still be read.",
         "agent_idle" => "Nothing has to be stopped. send_message gives the agent work.",
         "agent_busy" => "Call get_agent with wait_seconds until it is idle, or interrupt_agent, then repeat the call.",
         "no_conversation" => "Call send_message first, or create_agent for a new agent.",
@@ -146,7 +148,9 @@ impl From<AppError> for Problem {
             AppError::IllegalTransition { .. }
             | AppError::IdempotencyConflict { .. }
             | AppError::TaskEnded(_)
+            | AppError::RunEnded { .. }
             | AppError::AgentEnded { .. }
+            | AppError::SwarmEnded { .. }
             | AppError::AgentIdle { .. }
             | AppError::AgentBusy { .. }
             | AppError::NoConversation(_)

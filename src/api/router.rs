@@ -8,7 +8,7 @@ use super::{
     limit::Limits,
     meter, monitoring, once,
     problem::{self, REQUEST_ID},
-    tasks,
+    tasks, team, workflows,
 };
 use crate::{app::App, model::id::KeyId};
 use axum::{
@@ -99,9 +99,19 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::send_message))
         .routes(routes!(agents::fork_agent))
         .routes(routes!(agents::get_agent_output))
+        .routes(routes!(team::get_agent_inbox))
+        .routes(routes!(team::list_team_messages, team::send_team_message))
+        .routes(routes!(team::search_memory))
         .routes(routes!(monitoring::get_performance_report))
         .routes(routes!(claude_flow::get_claude_flow_status))
         .routes(routes!(claude_flow::list_mcp_servers))
+        .routes(routes!(workflows::list_workflows))
+        .routes(routes!(workflows::run_workflow))
+        .routes(routes!(workflows::list_workflow_runs))
+        .routes(routes!(workflows::get_workflow_run))
+        .routes(routes!(workflows::read_workflow_run_file))
+        .routes(routes!(workflows::run_sparc))
+        .routes(routes!(workflows::get_sparc))
 }
 
 /// `/metrics`, whose key may come as a bearer token.
@@ -114,6 +124,8 @@ pub(super) fn changing_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(tasks::update_task))
         .routes(routes!(tasks::cancel_task))
+        .routes(routes!(workflows::cancel_workflow_run))
+        .routes(routes!(workflows::answer_workflow_run))
         .routes(routes!(agents::interrupt_agents))
         .routes(routes!(agents::interrupt_agent))
         .routes(routes!(agents::terminate_agent))

@@ -3,9 +3,10 @@
 use crate::{
     model::{
         agent::AgentStatus,
-        id::AgentId,
+        id::{AgentId, SwarmId},
         key::Scope,
         quota::{LimitReached, SetBy},
+        swarm::SwarmStatus,
         task::{IllegalTransition, TaskStatus},
     },
     store::StoreError,
@@ -59,6 +60,14 @@ pub enum AppError {
     /// The task has ended, so the change would have no effect.
     #[error("the task is `{0}`; its priority no longer matters. Create a new task for more work")]
     TaskEnded(TaskStatus),
+    /// The run has ended, so the request would have no effect.
+    #[error("{id} is `{status}`, so nothing can be done about it; begin a new one (run_workflow)")]
+    RunEnded {
+        /// What has ended.
+        id: String,
+        /// Where it stands.
+        status: String,
+    },
     /// The agent takes no messages.
     #[error("{id} is `{status}` and takes no messages; bring it back with resume_agent, or create a new agent")]
     AgentEnded {
@@ -66,6 +75,14 @@ pub enum AppError {
         id: AgentId,
         /// Where it stands.
         status: AgentStatus,
+    },
+    /// The swarm takes nothing any more.
+    #[error("{id} is `{status}` and takes nothing any more; spawn another swarm")]
+    SwarmEnded {
+        /// The swarm.
+        id: SwarmId,
+        /// Where it stands.
+        status: SwarmStatus,
     },
     /// There is no turn to interrupt.
     #[error("{id} is `{status}`: no turn runs, so there is nothing to interrupt")]
@@ -124,7 +141,9 @@ impl AppError {
             Self::IllegalTransition { .. } => "illegal_transition",
             Self::IdempotencyConflict { .. } => "idempotency_conflict",
             Self::TaskEnded(_) => "task_ended",
+            Self::RunEnded { .. } => "run_ended",
             Self::AgentEnded { .. } => "agent_ended",
+            Self::SwarmEnded { .. } => "swarm_ended",
             Self::AgentIdle { .. } => "agent_idle",
             Self::AgentBusy { .. } => "agent_busy",
             Self::NoConversation(_) => "no_conversation",

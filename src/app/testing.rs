@@ -142,6 +142,7 @@ impl TestApp {
             released: None,
             agent_id: work.agent,
             run_id: Some(work.run),
+            team: None,
             next: None,
             process_ended: false,
             at,
@@ -188,6 +189,7 @@ pub(crate) fn settings() -> AppSettings {
         file_hosts: vec!["127.0.0.1".into()],
         has_claude_flow: false,
         mcp_servers: McpServers::default(),
+        workflows: std::sync::Arc::default(),
         data_dir: std::env::temp_dir(),
         provenance: Provenance::Live,
     }

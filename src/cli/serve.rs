@@ -3,12 +3,12 @@
 use super::model;
 use crate::{
     api,
-    app::{App, AppSettings, keys::new_secret},
+    app::{App, AppSettings, keys::new_secret, workflows::Catalogue},
     bus::Bus,
     config::{Config, DataDir, write_private},
     housekeeping, mirror,
-    model::run::Provenance,
-    orchestrator::Orchestrator,
+    model::{agent::AgentType, run::Provenance},
+    orchestrator::{self, Orchestrator},
     process::lock,
     runner::{self, Runner},
     shutdown,
@@ -84,7 +84,11 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     };
     let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus.clone(), settings, stop.clone())).run());
 
-    let orchestrating = tokio::spawn(Orchestrator::new(store.clone(), bus.clone(), stop.clone()).run());
+    let orchestration = orchestrator::Settings {
+        default_model: Some(config.claude_code.default_model.clone()).filter(|model| !model.is_empty()),
+        outputs: data.outputs(),
+    };
+    let orchestrating = tokio::spawn(Orchestrator::new(store.clone(), bus.clone(), orchestration, stop.clone()).run());
 
     let collecting =
         housekeeping::keep_collecting(store.clone(), data.clone(), config.agent_env.clone(), config.gc.clone(), stop.clone());
@@ -208,6 +212,9 @@ pub(super) fn app_settings(config: &Config) -> AppSettings {
         file_hosts: config.files.hosts.clone(),
         has_claude_flow: config.claude_flow.is_wanted(),
         mcp_servers: config.mcp_servers.clone(),
+        workflows: Arc::new(Catalogue::load(&config.server.data_dir.join("workflows"), &|role| {
+            role.parse::<AgentType>().is_ok()
+        })),
         data_dir: config.server.data_dir.clone(),
         provenance: if config.rehearsal.enabled { Provenance::Rehearsal } else { Provenance::Live },
     }

@@ -2,7 +2,7 @@
 
 use super::{Action, House, HousekeepingError, Item, What, at, size::disk_bytes};
 use crate::{
-    model::id::AgentId,
+    model::id::{AgentId, SwarmId, WorkflowRunId},
     process::{CommandOutput, lock, run_command},
     store::AgentRest,
 };
@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use uuid::Uuid;
 
 const GIT_TIMEOUT: Duration = Duration::from_mins(2);
 /// Enough of git's output to say what is wrong.
@@ -28,12 +29,13 @@ impl House<'_> {
         let root = self.data.workspaces();
         let mut found = Vec::new();
         for (id, dir) in list(&root).map_err(at(&root))? {
-            found.push((id, dir, self.store.agent_rest(id).await?));
+            let rest = self.store.workspace_rest(&id).await?;
+            found.push((id, dir, rest));
         }
         let store_fits = found.iter().any(|(_, _, rest)| rest.is_some());
         let (mut items, mut repositories) = (Vec::new(), BTreeSet::new());
         for (id, dir, rest) in found {
-            let since = rest.map_or_else(|| made(id), |rest| Some(rest.since));
+            let since = rest.map_or_else(|| made(&id), |rest| Some(rest.since));
             let mut action = match self.why_kept(since, rest, store_fits, stray_runs) {
                 Some(why) => Action::Keep(why.to_owned()),
                 None => match self.repository(&dir).await {
@@ -54,7 +56,7 @@ impl House<'_> {
                 }
             }
             let age = since.map(|since| self.now - since);
-            items.push(Item { what: What::Worktree, id: id.to_string(), age, bytes, action });
+            items.push(Item { what: What::Worktree, id, age, bytes, action });
         }
         let _nobody_adds = self.no_new_worktrees().await?;
         for repository in repositories {
@@ -145,8 +147,8 @@ impl House<'_> {
     }
 }
 
-/// Directories named after agents, oldest first.
-fn list(root: &Path) -> io::Result<Vec<(AgentId, PathBuf)>> {
+/// Directories named after agents, or after what several of them share one for; oldest first.
+fn list(root: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let entries = match std::fs::read_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -154,18 +156,23 @@ fn list(root: &Path) -> io::Result<Vec<(AgentId, PathBuf)>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        if let Some(Ok(id)) = entry.file_name().to_str().map(str::parse)
+        if let Some(name) = entry.file_name().to_str().filter(|name| uuid_of(name).is_some())
             && entry.file_type()?.is_dir()
         {
-            found.push((id, entry.path()));
+            found.push((name.to_owned(), entry.path()));
         }
     }
-    found.sort();
+    found.sort_by_key(|(name, _)| uuid_of(name));
     Ok(found)
 }
 
-/// When an agent the store does not know was made; its id says so.
-fn made(id: AgentId) -> Option<DateTime<Utc>> {
-    let (seconds, nanoseconds) = id.uuid().get_timestamp()?.to_unix();
+fn uuid_of(name: &str) -> Option<Uuid> {
+    let of_agent = name.parse().map(AgentId::uuid);
+    of_agent.or_else(|_| name.parse().map(WorkflowRunId::uuid)).or_else(|_| name.parse().map(SwarmId::uuid)).ok()
+}
+
+/// When a workspace whose agents the store does not know was made; its name says so.
+fn made(name: &str) -> Option<DateTime<Utc>> {
+    let (seconds, nanoseconds) = uuid_of(name)?.get_timestamp()?.to_unix();
     DateTime::from_timestamp(seconds.try_into().ok()?, nanoseconds)
 }

@@ -102,6 +102,14 @@ id_type!(
     ProposalId, "proposal"
 );
 id_type!(
+    /// Identifies a message within a swarm.
+    MessageId, "msg"
+);
+id_type!(
+    /// Identifies something a team remembers: a finding, a version of an artifact, a decision.
+    MemoryId, "mem"
+);
+id_type!(
     /// Identifies an API key (not secret).
     KeyId, "key"
 );

@@ -45,3 +45,15 @@ pub const FILE_BYTES: u64 = 50 << 20;
 pub const ANSWER_FILE_BYTES: u64 = 10_000_000;
 /// Bytes of a diff kept with a run.
 pub const DIFF_BYTES: usize = 1 << 20;
+/// Longest message between agents, in characters.
+pub const MESSAGE_CHARS: usize = 16_000;
+/// Longest text a team remembers as a claim, a decision, a reason or a comment, in characters.
+pub const MEMORY_CHARS: usize = 8_000;
+/// Longest text of an artifact, in characters. More belongs into a file.
+pub const ARTIFACT_CHARS: usize = 60_000;
+/// Most sources of a finding, or alternatives of a decision.
+pub const MEMORY_ITEMS: usize = 20;
+/// Longest search query, in characters.
+pub const QUERY_CHARS: usize = 500;
+/// Messages that may lead to one another by waking agents, before the next one wakes nobody.
+pub const MESSAGE_HOPS: u32 = 8;

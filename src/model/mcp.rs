@@ -1,11 +1,12 @@
 //! MCP servers that projects and roles may attach to their agents, as the registry file names them.
 
+use super::tool::SERVER;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt};
 
 /// Names that the gateway gives to servers of its own.
-const RESERVED: [&str; 2] = ["mas", "ruflo"];
+const RESERVED: [&str; 2] = [SERVER, "ruflo"];
 
 /// A server. Its values may be secrets, so it is never shown whole.
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -159,7 +160,7 @@ mod tests {
             (r#""a": {"url": "https://x"}"#, "missing field `type`"),
             (r#""a": {"command": "x", "env": "s3cret"}"#, "invalid type"),
             (r#""a b": {"command": "x"}"#, "a name has letters"),
-            (r#""mas": {"command": "x"}"#, "of that name itself"),
+            (r#""team": {"command": "x"}"#, "of that name itself"),
             (r#""a": 7"#, "is not an object"),
         ] {
             let problem = McpServers::parse(&format!(r#"{{"mcpServers": {{{entry}}}}}"#)).expect_err(entry);

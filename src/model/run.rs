@@ -108,6 +108,12 @@ word_enum! {
         InvalidStructuredOutput = "invalid_structured_output",
         /// The agent's directory or git worktree could not be prepared.
         WorkspaceFailed = "workspace_failed",
+        /// A workflow could not go on: one of its expressions or templates, or a bound of its own.
+        WorkflowFailed = "workflow_failed",
+        /// A review did not approve the result.
+        NotApproved = "not_approved",
+        /// A turn of the run was stopped by request.
+        TurnCancelled = "turn_cancelled",
     }
 }
 
@@ -138,7 +144,10 @@ impl FailureCode {
             | Self::OutputClosed
             | Self::AgentError
             | Self::InvalidStructuredOutput
-            | Self::WorkspaceFailed => false,
+            | Self::WorkspaceFailed
+            | Self::WorkflowFailed
+            | Self::NotApproved
+            | Self::TurnCancelled => false,
         }
     }
 
@@ -173,7 +182,10 @@ impl FailureCode {
             | Self::ProviderUnavailable
             | Self::AgentError
             | Self::AgentFailed
-            | Self::InvalidStructuredOutput => false,
+            | Self::InvalidStructuredOutput
+            | Self::WorkflowFailed
+            | Self::NotApproved
+            | Self::TurnCancelled => false,
         }
     }
 }

@@ -3,12 +3,13 @@
 mod orders;
 mod start;
 mod succeed;
+mod tools;
 
 use super::{
     Runner,
     idle::Rest,
     machine::{Brief, Effect, Input, Machine, Phase, Reaction},
-    workspace::Git,
+    workspace::{Git, name_of},
 };
 use crate::{
     bus::{FactsGuard, Topic},
@@ -137,6 +138,10 @@ impl Actor {
         let mut shutting_down = false;
         let stop = self.runner.stop.clone();
         loop {
+            // The agent waits for these.
+            if !self.run_tools().await {
+                return Flow::Done;
+            }
             if self.look && !self.take_orders().await {
                 return Flow::Done;
             }
@@ -321,7 +326,12 @@ impl Actor {
         let marker = ProcessId::generate().to_string();
         env.insert(process::MARKER_VARIABLE.into(), marker.clone());
         let git = Git { env, data: settings.data.path() };
-        let worktree = settings.data.workspaces().join(self.agent.id.to_string());
+        let worktree = settings.data.workspaces().join(name_of(&self.agent));
+        // Git takes one at a time in a worktree that several share.
+        let _alone = match &self.agent.workspace_name {
+            Some(_) => Some(self.runner.worktrees.lock().await),
+            None => None,
+        };
         let problem = match git.collect(&worktree, branch, base, &task.title).await {
             Ok((changes, problem)) => {
                 if let Some(turn) = &mut self.machine.turn {

@@ -26,6 +26,7 @@ impl Runner {
             project: agent.project.clone(),
             inbox: inbox_of(self.settings.data.path(), &agent.owner),
             keep: agent.durable,
+            team: agent.swarm_id.is_some(),
             max_recoveries: settings.max_recoveries,
             max_retries: settings.max_task_retries,
             retry_delay: seconds(settings.retry_delay_seconds),
@@ -77,7 +78,7 @@ impl Runner {
         Order {
             task_id: task.id,
             run_id: run,
-            prompt: task.description.clone(),
+            prompt: self.prompt(task, agent).await,
             output_schema: task.output_schema.clone(),
             on_lost: task.on_lost,
             timeout: TimeDelta::seconds(task.timeout_seconds.into()),
@@ -92,6 +93,20 @@ impl Runner {
             output_bytes: first_of([(task.limits.max_output_bytes, SetBy::Task), (agent.limits.max_output_bytes, SetBy::Agent)]),
             caps,
         }
+    }
+
+    /// What the turn begins with: the task, and word of messages that came meanwhile.
+    async fn prompt(&self, task: &Task, agent: &Agent) -> String {
+        let unread = match agent.swarm_id {
+            Some(_) => self.with_patience("count messages", || self.store.count_unread(agent.id)).await.unwrap_or(0),
+            None => 0,
+        };
+        let words = match unread {
+            0 => return task.description.clone(),
+            1 => "You have 1 unread team message; read it with the tool read_messages.".to_owned(),
+            unread => format!("You have {unread} unread team messages; read them with the tool read_messages."),
+        };
+        format!("{}\n\n{words}", task.description)
     }
 
     /// Every budget that binds the run, less what other runs have used of it by now.
@@ -147,8 +162,14 @@ impl Runner {
 /// What is added to the agent's system prompt.
 fn role(agent: &Agent) -> String {
     let role = agent.agent_type.role();
-    agent.system_prompt.as_ref().map_or_else(|| role.to_owned(), |more| format!("{role}\n\n{more}"))
+    let parts = [Some(role), agent.swarm_id.map(|_| IN_A_TEAM), agent.system_prompt.as_deref()];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
 }
+
+/// What an agent with the tools of a team is told about them.
+const IN_A_TEAM: &str = "You work in a team of agents. Its tools: list_team, send_message and read_messages to work with the others; \
+                         search_memory, remember_finding, verify_finding, save_artifact, review_artifact and record_decision for \
+                         what the team knows. Text you merely write reaches no other member.";
 
 #[expect(clippy::cast_precision_loss, reason = "budgets are far below 2^52 tokens")]
 fn task_caps(task: &Task) -> Vec<Cap> {

@@ -14,7 +14,7 @@ use crate::{
         run::FailureCode,
         task::TaskStatus,
     },
-    store::{Appended, Batch, Begun, RunUpdate, StoreError, TaskChange},
+    store::{Appended, Batch, Begun, RunUpdate, StoreError, TaskChange, TeamChange},
 };
 use chrono::{DateTime, Utc};
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Actor {
     /// Stores a reaction with the offset it leads to. `false`: the gateway stops and nothing was stored; the next
     /// start reads the same output again.
     pub(super) async fn commit(&mut self, reaction: &Reaction, offset: u64, ended: bool) -> bool {
-        let change = Change { offset, ended, begun: None, steering: None };
+        let change = Change { offset, ended, begun: None, steering: None, team: None };
         self.store(reaction, change).await.is_some()
     }
 
@@ -59,7 +59,14 @@ impl Actor {
         begun: Option<&Begun>,
         steering: Option<(TaskId, i64)>,
     ) -> Option<bool> {
-        let change = Change { offset: self.offset, ended: false, begun, steering };
+        let change = Change { offset: self.offset, ended: false, begun, steering, team: None };
+        self.store(reaction, change).await
+    }
+
+    /// Stores the answer to a tool's call together with what the call changes: both or neither. `None`: the gateway stops.
+    /// `Some(false)`: things are not as they were read, and nothing was stored.
+    pub(super) async fn commit_call(&mut self, reaction: &Reaction, team: Option<&TeamChange>) -> Option<bool> {
+        let change = Change { offset: self.offset, ended: false, begun: None, steering: None, team };
         self.store(reaction, change).await
     }
 
@@ -110,6 +117,7 @@ impl Actor {
             joined: reaction.joined.zip(turn.map(|turn| turn.task_id)),
             released: reaction.released,
             process_ended: change.ended,
+            team: change.team,
             next: next.as_ref().map(|next| (&next.process, next.session_id)),
             at: now,
         };
@@ -135,6 +143,9 @@ impl Actor {
         let bus = &self.runner.bus;
         bus.notify(Topic::Agent(agent_id));
         concerned.into_iter().flatten().for_each(|task| bus.notify(Topic::Task(task)));
+        if reaction.task.is_some() {
+            bus.notify(Topic::Settled);
+        }
         if !events.is_empty() {
             bus.notify(Topic::Events);
         }
@@ -198,6 +209,7 @@ struct Change<'a> {
     ended: bool,
     begun: Option<&'a Begun>,
     steering: Option<(TaskId, i64)>,
+    team: Option<&'a TeamChange>,
 }
 
 fn task_change(turn: &Turn, brief: &Brief, status: TaskStatus, at: DateTime<Utc>) -> TaskChange {

@@ -18,12 +18,13 @@ pub(super) use types::{Brief, Conversation, Effect, Fate, Input, Joining, NotBef
 pub(super) use watchdog::WatchLimits;
 
 use crate::{
-    adapter::{Outgoing, Question, SessionState, Signal, claude_code, claude_flow},
+    adapter::{Outgoing, Question, SessionState, Signal, claude_code, claude_flow, mcp},
     model::{
         agent::Backend,
         event::EventKind,
         inbox::is_below,
         run::{Failure, FailureCode},
+        tool::{ToolAnswer, ToolCall},
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -60,6 +61,9 @@ pub(super) struct Machine {
     pub(super) failure: Option<Failure>,
     /// Lines whose writing is not yet known to have happened.
     pub(super) outbox: Vec<Outgoing>,
+    /// Calls of tools that were read and not carried out yet, in their order.
+    #[serde(default)]
+    pub(super) calls: Vec<ToolCall>,
     pub(super) next_seq: i64,
     /// What the CLI has written.
     output_bytes: u64,
@@ -85,6 +89,7 @@ impl Machine {
             fate: None,
             failure: None,
             outbox: vec![],
+            calls: vec![],
             next_seq: 1,
             output_bytes: 0,
             schema: None,
@@ -137,15 +142,21 @@ impl Machine {
             Input::Begin => self.begin(brief, now, &mut reaction),
             Input::FollowUp => self.follow_up(brief, now, &mut reaction),
             Input::Steer { task_id, text } => self.steer(brief, task_id, text, &mut reaction),
+            Input::Called(answer) => self.called(brief, answer, &mut reaction),
             Input::Recounted => self.check_budgets(brief, now, &mut reaction),
             Input::Cancel => self.cancel(brief, now, &mut reaction),
             Input::Park => self.park(brief, now, &mut reaction),
             Input::Terminate => self.terminate(brief, now, &mut reaction),
             Input::Shutdown => self.shut_down(brief, now, &mut reaction),
             Input::Exited { exit, partial_tail, stderr, conversation } => {
+                // Nobody is there to hear what came of them, so they never were.
+                self.calls.clear();
                 self.exited(brief, exit, partial_tail, stderr, conversation, &mut reaction);
             }
-            Input::Vanished { conversation } => self.vanished(brief, conversation, &mut reaction),
+            Input::Vanished { conversation } => {
+                self.calls.clear();
+                self.vanished(brief, conversation, &mut reaction);
+            }
         }
         self.outbox.extend(reaction.send.iter().cloned());
         reaction
@@ -154,9 +165,9 @@ impl Machine {
     fn greeting(brief: &Brief) -> Outgoing {
         let schema = brief.order.as_ref().and_then(|order| order.output_schema.as_ref());
         match brief.backend {
-            Backend::ClaudeCode => claude_code::initialize(fresh_id(), Some(&brief.role), schema),
+            Backend::ClaudeCode => claude_code::initialize(fresh_id(), Some(&brief.role), schema, brief.team),
             // The role is part of what its start adds to the system prompt; the handshake would replace that.
-            Backend::ClaudeFlow => claude_code::initialize(fresh_id(), None, schema),
+            Backend::ClaudeFlow => claude_code::initialize(fresh_id(), None, schema, brief.team),
         }
     }
 
@@ -194,7 +205,7 @@ impl Machine {
             }
             // A refusal later on is that of an interrupt which came too late to matter.
             None | Some(Signal::Refused(_)) => {}
-            Some(Signal::Asked(question)) => Self::answer(brief, &question, reaction),
+            Some(Signal::Asked(question)) => self.answer(brief, question, reaction),
             Some(Signal::TookUp(id)) => self.took_up(&id, reaction),
             Some(Signal::Spent { cost_usd, tokens }) => self.spent(brief, now, cost_usd, tokens, reaction),
             Some(Signal::TurnEnded(end)) => self.turn_ended(brief, now, *end, reaction),
@@ -231,12 +242,19 @@ impl Machine {
         }
     }
 
-    fn answer(brief: &Brief, question: &Question, reaction: &mut Reaction) {
+    fn answer(&mut self, brief: &Brief, question: Question, reaction: &mut Reaction) {
         let (answer, state, detail) = match question {
             Question::Permission { request_id, tool, input }
-                if claude_code::only_reads(tool, input).is_some_and(|path| is_below(&brief.inbox, path)) =>
+                if claude_code::only_reads(&tool, &input).is_some_and(|path| is_below(&brief.inbox, path)) =>
             {
-                reaction.send.push(claude_code::allow(request_id, input));
+                reaction.send.push(claude_code::allow(&request_id, &input));
+                return;
+            }
+            Question::Mcp { request_id, message } if brief.team => {
+                match mcp::step(&request_id, &message) {
+                    mcp::Step::Answer(answer) => reaction.send.push(claude_code::mcp_response(&request_id, &answer)),
+                    mcp::Step::Call(call) => self.calls.push(call),
+                }
                 return;
             }
             Question::Permission { request_id, tool, .. } => {
@@ -245,15 +263,32 @@ impl Machine {
                      `allowed_tools` or `permission_mode`. Go on without it or say what you could not do.",
                     brief.project
                 );
-                (claude_code::deny(request_id, &message), "permission_denied", message)
+                (claude_code::deny(&request_id, &message), "permission_denied", message)
+            }
+            Question::Mcp { request_id, .. } => {
+                let message = "this agent has no tools of a team".to_owned();
+                (claude_code::refuse(&request_id, &message), "request_refused", message)
             }
             Question::Unsupported { request_id, subtype } => {
                 let message = format!("this gateway does not answer `{subtype}` requests");
-                (claude_code::refuse(request_id, &message), "request_refused", message)
+                (claude_code::refuse(&request_id, &message), "request_refused", message)
             }
         };
         reaction.send.push(answer);
         reaction.events.push(EventKind::Status { state: state.into(), detail: Some(detail) });
+    }
+
+    /// Tells the CLI what came of the first call that waits.
+    fn called(&mut self, brief: &Brief, answer: &ToolAnswer, reaction: &mut Reaction) {
+        if self.calls.is_empty() {
+            return;
+        }
+        let call = self.calls.remove(0);
+        reaction.send.push(match brief.backend {
+            Backend::ClaudeCode | Backend::ClaudeFlow => {
+                claude_code::mcp_response(&call.request_id, &mcp::called(&call.rpc_id, answer))
+            }
+        });
     }
 
     fn time(&mut self, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {

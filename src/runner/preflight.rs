@@ -105,6 +105,7 @@ pub async fn is_logged_in(settings: &Settings, executable: &Path) -> Result<bool
         permission_mode: PermissionMode::Default,
         allowed_tools: &[],
         mcp_config: None,
+        team: false,
         budget_usd: None,
         max_retries: 0,
         config_dir: &settings.claude_code.config_dir,
@@ -113,7 +114,7 @@ pub async fn is_logged_in(settings: &Settings, executable: &Path) -> Result<bool
     };
     let launch = claude_code::launch(&request);
     let argv: Vec<&str> = launch.argv.iter().map(String::as_str).collect();
-    let greeting = claude_code::initialize("doctor".into(), None, None).line + "\n";
+    let greeting = claude_code::initialize("doctor".into(), None, None, false).line + "\n";
     let output = run_command(&argv, Path::new("/"), &launch.env, Some(&greeting), VERSION_TIMEOUT, 1 << 20)
         .await
         .map_err(|error| format!("`{}` did not run: {error}", executable.display()))?;

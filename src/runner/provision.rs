@@ -183,8 +183,8 @@ impl Runner {
         let git = Git { env: self.settings.agent_env.clone(), data: self.settings.data.path() };
         let root = self.settings.data.workspaces();
         let workspace = match &agent.branch {
-            Some(branch) => git.restore(project, agent.id, branch, &root).await,
-            None => git.prepare(project, agent.id, &root, source.and_then(|source| source.branch.as_deref())).await,
+            Some(branch) => git.restore(project, agent, branch, &root).await,
+            None => git.prepare(project, agent, &root, source.and_then(|source| source.branch.as_deref())).await,
         };
         let workspace = workspace.map_err(failed)?;
         agent.workspace = workspace.dir.to_string_lossy().into_owned();
@@ -247,6 +247,7 @@ impl Runner {
         let change = TaskChange { status: TaskStatus::Failed, failure: Some(failure), dead_letter: false, at: Utc::now() };
         self.with_patience("fail a task", || self.store.change_task(task.id, task.generation, &change)).await;
         self.bus.notify(Topic::Task(task.id));
+        self.bus.notify(Topic::Settled);
     }
 
     async fn fail_start(&self, agent: AgentId, task: Option<&Task>, failure: &Failure) {
@@ -257,6 +258,7 @@ impl Runner {
         if let Some(task) = id {
             self.bus.notify(Topic::Task(task));
         }
+        self.bus.notify(Topic::Settled);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where an agent works: a git worktree of the project when it is a repository, the project's directory otherwise.
 
 use crate::{
-    model::{id::AgentId, limits::DIFF_BYTES, project::Project, run::Changes},
+    model::{agent::Agent, limits::DIFF_BYTES, project::Project, run::Changes},
     process::{CommandOutput, run_command},
 };
 use std::{
@@ -71,12 +71,12 @@ impl Git<'_> {
         Ok(commit.success().then(|| (commit.stdout_text(), prefix.stdout_text())))
     }
 
-    /// Makes the workspace of a new agent. Call it for one agent of a repository at a time.
+    /// Makes the workspace of a new agent, or finds the one it shares. Call it for one agent of a repository at a time.
     /// `from`: the branch to start from instead of the project's commit.
     pub(super) async fn prepare(
         &self,
         project: &Project,
-        agent: AgentId,
+        agent: &Agent,
         root: &Path,
         from: Option<&str>,
     ) -> Result<Workspace, String> {
@@ -96,9 +96,23 @@ impl Git<'_> {
             base_commit = self.must(path, &["rev-parse", "--verify", &format!("refs/heads/{branch}")]).await?.stdout_text();
         }
         make(root.to_owned()).await?;
-        let worktree = root.join(agent.to_string());
-        let branch = format!("mas/{agent}");
-        self.must(path, &["worktree", "add", "--quiet", "-b", &branch, &worktree.to_string_lossy(), &base_commit]).await?;
+        let name = name_of(agent);
+        let (worktree, branch) = (root.join(&name), format!("mas/{name}"));
+        // What a shared branch started from: whoever comes later measures changes from there, too.
+        let started_from = format!("branch.{branch}.masBase");
+        let known = self.run(path, &["config", "--get", &started_from], None).await?;
+        if agent.workspace_name.is_some() && known.success() {
+            base_commit = known.stdout_text();
+            if !worktree.is_dir() {
+                self.must(path, &["worktree", "prune"]).await?;
+                self.must(path, &["worktree", "add", "--quiet", &worktree.to_string_lossy(), &branch]).await?;
+            }
+        } else {
+            self.must(path, &["worktree", "add", "--quiet", "-b", &branch, &worktree.to_string_lossy(), &base_commit]).await?;
+            if agent.workspace_name.is_some() {
+                self.must(path, &["config", &started_from, &base_commit]).await?;
+            }
+        }
         let dir = worktree.join(prefix);
         // A project that is an untracked part of its repository is not in the worktree.
         make(dir.clone()).await?;
@@ -107,21 +121,18 @@ impl Git<'_> {
 
     /// Makes the worktree of an agent again that was reclaimed while it rested; its branch has its work. Call it for one
     /// agent of a repository at a time.
-    pub(super) async fn restore(
-        &self,
-        project: &Project,
-        agent: AgentId,
-        branch: &str,
-        root: &Path,
-    ) -> Result<Workspace, String> {
+    pub(super) async fn restore(&self, project: &Project, agent: &Agent, branch: &str, root: &Path) -> Result<Workspace, String> {
         let path = &project.path;
         let Some((_, prefix)) = self.head(path).await? else {
             return Err(format!("the project `{}` is no longer a git repository; the agent's work was there", project.name));
         };
         tokio::fs::create_dir_all(root).await.map_err(|error| format!("{} cannot be made: {error}", root.display()))?;
-        let worktree = root.join(agent.to_string());
-        self.must(path, &["worktree", "prune"]).await?;
-        self.must(path, &["worktree", "add", "--quiet", &worktree.to_string_lossy(), branch]).await?;
+        let worktree = root.join(name_of(agent));
+        // Another one that shares it may have been faster.
+        if !worktree.is_dir() {
+            self.must(path, &["worktree", "prune"]).await?;
+            self.must(path, &["worktree", "add", "--quiet", &worktree.to_string_lossy(), branch]).await?;
+        }
         let dir = worktree.join(prefix);
         tokio::fs::create_dir_all(&dir).await.map_err(|error| format!("{} cannot be made: {error}", dir.display()))?;
         Ok(Workspace { dir, branch: Some(branch.to_owned()), base_commit: None })
@@ -166,6 +177,11 @@ impl Git<'_> {
         };
         Ok((changes, problem))
     }
+}
+
+/// The name of the agent's worktree: its own, or that of what it shares one with others for.
+pub(super) fn name_of(agent: &Agent) -> String {
+    agent.workspace_name.clone().unwrap_or_else(|| agent.id.to_string())
 }
 
 /// Files, insertions and deletions of ` 3 files changed, 10 insertions(+), 2 deletions(-)`; what is not named is 0.

@@ -1,7 +1,7 @@
 //! Appending: what was captured from a process together with what follows from it, as one transaction.
 
 use super::{
-    Process, Store, StoreError, TaskChange,
+    Process, Store, StoreError, TaskChange, TeamChange,
     agents::{END_WAITING, END_WAITING_OF_TERMINATED},
     db::{micros, on, text, uncancelled},
     events::EventRow,
@@ -9,6 +9,7 @@ use super::{
     meters,
     runs::INSERT_RUN,
     tasks::{TaskRow, change_sql},
+    team::{self, apply_change},
 };
 use crate::model::{
     agent::AgentStatus,
@@ -60,6 +61,8 @@ pub struct Batch<'a> {
     pub run_id: Option<RunId>,
     /// Whether this is all the process will ever have written.
     pub process_ended: bool,
+    /// What the agent does by a tool; the batch is refused when that cannot be done as it was prepared.
+    pub team: Option<&'a TeamChange>,
     /// The process that takes over from it, with the session it uses.
     pub next: Option<(&'a Process, Uuid)>,
     /// When the batch was captured.
@@ -98,7 +101,7 @@ pub enum Appended {
         /// The task after the change; `None` when none was asked for or the lifecycle does not allow it.
         task: Option<Box<Task>>,
     },
-    /// The message that was to begin or to be sent is not as it was read. Nothing was written.
+    /// The message that was to begin or to be sent, or what a tool was to change, is not as it was read. Nothing was written.
     Refused,
     /// The process is unknown or stands at another offset: somebody else stored this output. Nothing was written.
     Stale,
@@ -186,6 +189,7 @@ struct Prepared {
     released: Option<Uuid>,
     /// What becomes of the messages that wait for the agent.
     waiting: Option<(TaskStatus, Option<JsonText>)>,
+    team: Option<team::Prepared>,
     next: Option<(Uuid, JsonText, DateTime<Utc>, Uuid)>,
     at: DateTime<Utc>,
 }
@@ -249,6 +253,7 @@ impl Prepared {
             joined: batch.joined.map(|(id, by)| (id.uuid(), by.uuid())),
             released: batch.released.map(TaskId::uuid),
             waiting,
+            team: batch.team.cloned().map(TeamChange::prepare).transpose()?,
             next: match batch.next {
                 Some((process, session)) => {
                     Some((process.id.uuid(), JsonText::of(&process.state)?, micros(process.started_at), session))
@@ -269,7 +274,7 @@ impl Store {
         let b = Prepared::new(batch)?;
         // An outer `None` rolls back.
         let (mut refused, mut waiting) = (false, 0);
-        let (done, refused, waiting): (Option<Option<TaskRow>>, bool, u64) = uncancelled(async move {
+        let (done, refused, waiting): (Option<Option<TaskRow>>, bool, u64) = uncancelled(Box::pin(async move {
             let done = on!(tx db, |t| {
                 if let Some((begun, outcome)) = b.begun {
                     let run = begun.run;
@@ -302,7 +307,12 @@ impl Store {
                     let advance = advance.bind(b.state).bind(b.ended_at).bind(b.run_id);
                     advance.execute(&mut *t).await?.rows_affected()
                 };
-                if advanced == 1 {
+                let holds = match b.team {
+                    Some(change) if advanced == 1 => apply_change!(t, change),
+                    _ => true,
+                };
+                refused |= !holds;
+                if advanced == 1 && holds {
                     if let Some(run) = b.run {
                         let update = sqlx::query(UPDATE_RUN).bind(run.id).bind(run.progress).bind(run.latest_output);
                         let update = update.bind(run.outcome).bind(run.ended_at).bind(run.cost_usd).bind(run.tokens);
@@ -373,7 +383,7 @@ impl Store {
                 }
             });
             Ok((done, refused, waiting))
-        })
+        }))
         .await?;
         Ok(match done {
             Some(row) => {

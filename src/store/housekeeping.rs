@@ -61,13 +61,26 @@ impl Store {
     }
 
     /// How the agent rests. `None`: there is no such agent.
-    pub async fn agent_rest(&self, id: AgentId) -> Result<Option<AgentRest>, StoreError> {
+    pub async fn workspace_rest(&self, name: &str) -> Result<Option<AgentRest>, StoreError> {
         const SQL: &str = "SELECT status, updated_at, \
                            (SELECT count(*) FROM process WHERE agent_id = agent.id AND ended_at IS NULL) \
-                           FROM agent WHERE id = $1";
-        let row: Option<(String, DateTime<Utc>, i64)> =
-            on!(read & self.db, |p| sqlx::query_as(SQL).bind(id.uuid()).fetch_optional(p).await?);
-        row.map(|(status, since, open_processes)| Ok(AgentRest { status: word(&status)?, open_processes, since })).transpose()
+                           FROM agent WHERE id = $1 OR workspace_name = $2";
+        let id = name.parse::<AgentId>().ok().map(AgentId::uuid);
+        let rows: Vec<(String, DateTime<Utc>, i64)> =
+            on!(read & self.db, |p| sqlx::query_as(SQL).bind(id).bind(name).fetch_all(p).await?);
+        let mut all: Option<AgentRest> = None;
+        for (status, since, open_processes) in rows {
+            let one = AgentRest { status: word(&status)?, open_processes, since };
+            all = Some(match all {
+                None => one,
+                Some(all) => AgentRest {
+                    status: if all.status.is_live() { all.status } else { one.status },
+                    open_processes: all.open_processes + one.open_processes,
+                    since: all.since.max(one.since),
+                },
+            });
+        }
+        Ok(all)
     }
 
     /// Tasks that ended before `before`, have no open process, and more events than the last one.

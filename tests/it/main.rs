@@ -25,5 +25,7 @@ mod recovery;
 mod store;
 mod support;
 mod tasks;
+mod team;
 mod tunnel;
 mod validation;
+mod workflows;

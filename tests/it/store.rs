@@ -5,6 +5,7 @@ mod log;
 mod races;
 mod schema;
 pub(crate) mod support;
+pub(crate) mod team;
 mod upgrade;
 
 use chrono::{SubsecRound, Utc};

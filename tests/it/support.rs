@@ -307,12 +307,16 @@ impl TestApp {
         agent
     }
 
-    /// What the rehearsal model was last asked: the texts of the conversation, in order.
-    pub(crate) async fn last_conversation(&self) -> (String, String) {
+    /// The last requests the rehearsal model got, newest last.
+    pub(crate) async fn model_requests(&self) -> Vec<Value> {
         let address = std::fs::read_to_string(self.data_dir().join("rehearsal-address")).expect("a rehearsal model");
         let request = self.client.get(format!("http://{}/rehearsal/requests", address.trim()));
-        let requests: Value = request.send().await.expect("an answer").json().await.expect("JSON");
-        let last = requests.as_array().and_then(|all| all.last()).expect("a request").clone();
+        request.send().await.expect("an answer").json().await.expect("JSON")
+    }
+
+    /// What the rehearsal model was last asked: the texts of the conversation, in order.
+    pub(crate) async fn last_conversation(&self) -> (String, String) {
+        let last = self.model_requests().await.pop().expect("a request");
         (last["system"].to_string(), last["messages"].to_string())
     }
 

@@ -1,6 +1,6 @@
 //! Lines written to Claude Code's stdin.
 
-use crate::adapter::Outgoing;
+use crate::{adapter::Outgoing, model::tool::SERVER};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -14,16 +14,20 @@ fn answer(request_id: &str, response: &Value) -> Outgoing {
     Outgoing { id: request_id.to_owned(), line }
 }
 
-/// The handshake. `role` is added to the system prompt, in place of what the command line adds; `schema` makes every turn end with a structured answer.
-/// The CLI ignores a schema that has `format` anywhere (seen with 2.1.197), so it gets the schema without;
-/// answers are validated against the whole schema here.
-pub fn initialize(id: String, role: Option<&str>, schema: Option<&Value>) -> Outgoing {
+/// The handshake. `role` is added to the system prompt, in place of what the command line adds; `schema` makes every turn
+/// end with a structured answer. The CLI ignores a schema that has `format` anywhere (seen with 2.1.197), so it gets the
+/// schema without; answers are validated against the whole schema here. With `team` we are an MCP server for the CLI, which
+/// asks us at once and answers the handshake once we have answered.
+pub fn initialize(id: String, role: Option<&str>, schema: Option<&Value>, team: bool) -> Outgoing {
     let mut request = json!({"subtype": "initialize"});
     if let Some(role) = role {
         request["appendSystemPrompt"] = role.into();
     }
     if let Some(schema) = schema {
         request["jsonSchema"] = without_format(schema);
+    }
+    if team {
+        request["sdkMcpServers"] = json!([SERVER]);
     }
     control(id, &request)
 }
@@ -84,6 +88,12 @@ pub fn deny(request_id: &str, message: &str) -> Outgoing {
     answer(request_id, &json!({"subtype": "success", "request_id": request_id, "response": decision}))
 }
 
+/// Answers a message of the CLI's MCP client with a JSON-RPC message.
+pub fn mcp_response(request_id: &str, message: &Value) -> Outgoing {
+    let response = json!({"mcp_response": message});
+    answer(request_id, &json!({"subtype": "success", "request_id": request_id, "response": response}))
+}
+
 /// Answers a question this gateway does not offer to answer.
 pub fn refuse(request_id: &str, message: &str) -> Outgoing {
     answer(request_id, &json!({"subtype": "error", "request_id": request_id, "error": message}))
@@ -108,11 +118,12 @@ mod tests {
     fn every_line_is_one_json_object_that_holds_its_id() {
         let hostile = "line one\nline two \u{2028} \"quoted\" \u{0}";
         for outgoing in [
-            initialize("a-1".into(), Some(hostile), Some(&json!({"type": "object"}))),
+            initialize("a-1".into(), Some(hostile), Some(&json!({"type": "object"})), true),
             user_message("a-2".into(), hostile),
             interrupt("a-3".into()),
             deny("a-4", hostile),
             refuse("a-5", hostile),
+            mcp_response("a-6", &json!({"result": hostile})),
         ] {
             assert!(!outgoing.line.contains('\n') && outgoing.line.contains(&outgoing.id), "{}", outgoing.line);
             assert!(serde_json::from_str::<Value>(&outgoing.line).is_ok_and(|value| value.is_object()));

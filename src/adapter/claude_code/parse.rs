@@ -8,6 +8,7 @@ use crate::{
     model::{
         event::EventKind,
         run::{Failure, FailureCode, Usage},
+        tool::SERVER,
     },
 };
 use chrono::DateTime;
@@ -287,6 +288,7 @@ fn control_request(value: &Value) -> Parsed {
             let (tool, input) = (text(&request["tool_name"]).to_owned(), request["input"].clone());
             Question::Permission { request_id, tool, input }
         }
+        "mcp_message" if request["server_name"] == SERVER => Question::Mcp { request_id, message: request["message"].clone() },
         subtype => Question::Unsupported { request_id, subtype: subtype.to_owned() },
     };
     Parsed { events: vec![], signal: Some(Signal::Asked(question)) }

@@ -68,6 +68,7 @@ impl App {
                     self.bus.notify(Topic::Control(agent));
                 }
                 self.bus.notify(Topic::Task(id));
+                self.bus.notify(Topic::Settled);
                 return Ok(task);
             }
         }

@@ -177,6 +177,7 @@ impl Actor {
         let (id, generation) = (message.id, message.generation);
         let done = self.runner.with_patience("fail a task", || self.runner.store.change_task(id, generation, &change)).await;
         self.runner.bus.notify(Topic::Task(id));
+        self.runner.bus.notify(Topic::Settled);
         self.look = true;
         done.is_some()
     }

@@ -239,6 +239,7 @@ impl Actor {
             permission_mode: project.map_or(PermissionMode::Default, |project| project.permission_mode),
             allowed_tools: &allowed_tools,
             mcp_config: attached.config.is_some().then_some(&mcp_config),
+            team: self.brief.team,
             budget_usd: process_budget(&self.brief, self.machine.turn.as_ref()),
             max_retries: settings.claude_code.max_retries,
             config_dir: &settings.claude_code.config_dir,

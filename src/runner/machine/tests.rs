@@ -1,6 +1,7 @@
 //! Every path of the machine, without a process.
 
 mod durable;
+mod tools;
 
 use super::*;
 use crate::{
@@ -56,6 +57,7 @@ impl Stage {
             project: "shop".into(),
             inbox: "/data/inbox/ann".into(),
             keep: false,
+            team: false,
             max_recoveries: 2,
             max_retries: 2,
             retry_delay: TimeDelta::seconds(8),

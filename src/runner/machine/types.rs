@@ -10,6 +10,7 @@ use crate::{
         quota::{Cap, SetBy},
         run::{Failure, FailureCode},
         task::{OnLost, TaskStatus},
+        tool::ToolAnswer,
     },
     process::ExitRecord,
 };
@@ -29,6 +30,8 @@ pub(in crate::runner) struct Brief {
     pub(in crate::runner) inbox: PathBuf,
     /// Whether the process waits for another turn after one; else it ends with it.
     pub(in crate::runner) keep: bool,
+    /// Whether the agent has the tools of a team.
+    pub(in crate::runner) team: bool,
     pub(in crate::runner) max_recoveries: u32,
     pub(in crate::runner) max_retries: u32,
     pub(in crate::runner) retry_delay: TimeDelta,
@@ -174,6 +177,8 @@ pub(in crate::runner) enum Input<'a> {
     FollowUp,
     /// A message for the running turn.
     Steer { task_id: TaskId, text: &'a str },
+    /// The first of the calls that wait was carried out.
+    Called(&'a ToolAnswer),
     /// The budgets in the brief were counted anew.
     Recounted,
     /// Somebody wants the turn to stop.

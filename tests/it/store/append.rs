@@ -66,6 +66,7 @@ pub(super) fn batch<'a>(p: &Provision, offsets: (i64, i64), state: &'a Value, ev
         agent_id: p.agent.id,
         run_id: p.run.as_ref().map(|run| run.id),
         process_ended: false,
+        team: None,
         next: None,
         at: now(),
     }

@@ -1,0 +1,140 @@
+//! Who gets a message, who is woken by it, and what senders are told.
+
+use super::*;
+use crate::model::{
+    agent::{AgentStatus, Backend},
+    id::SwarmId,
+    run::Provenance,
+    swarm::Topology,
+};
+use uuid::Uuid;
+
+fn swarm(topology: Topology) -> Swarm {
+    Swarm {
+        id: SwarmId::generate(),
+        owner: "ann".into(),
+        key_id: None,
+        name: "a team".into(),
+        topology,
+        project: "default".into(),
+        objective: None,
+        max_agents: 9,
+        auto_scale: false,
+        status: SwarmStatus::Active,
+        generation: 1,
+        idempotency_key: None,
+        request_hash: String::new(),
+        provenance: Provenance::Rehearsal,
+        created_at: Utc::now(),
+        updated_at: Utc::now(),
+        stopped_at: None,
+    }
+}
+
+fn member(role: AgentType, place: i64) -> Agent {
+    Agent {
+        id: AgentId::generate(),
+        owner: "ann".into(),
+        key_id: None,
+        name: format!("{role}-{place}"),
+        agent_type: role,
+        backend: Backend::ClaudeCode,
+        project: "default".into(),
+        model: None,
+        status: AgentStatus::Idle,
+        generation: 1,
+        durable: true,
+        system_prompt: None,
+        limits: WorkLimits::default(),
+        session_id: Uuid::nil(),
+        session_started: false,
+        swarm_id: None,
+        swarm_place: Some(place),
+        workspace_name: None,
+        forked_from: None,
+        terminate_requested: false,
+        failure: None,
+        idempotency_key: None,
+        request_hash: String::new(),
+        workspace: String::new(),
+        branch: None,
+        base_commit: None,
+        provenance: Provenance::Rehearsal,
+        created_at: Utc::now(),
+        updated_at: Utc::now(),
+    }
+}
+
+fn draft(to: Recipient) -> Draft {
+    Draft {
+        to,
+        kind: MessageKind::Question,
+        priority: Priority::High,
+        subject: "Which port?".into(),
+        body: "3000 or 8080?".into(),
+        requires_response: true,
+        deadline_seconds: Some(60),
+        in_reply_to: None,
+    }
+}
+
+fn team() -> Vec<Agent> {
+    vec![member(AgentType::Coordinator, 0), member(AgentType::Coder, 1), member(AgentType::Coder, 2)]
+}
+
+#[test]
+fn names_ids_roles_and_words_are_understood() {
+    let mut team = team();
+    assert_eq!(resolve("coder-1", &team), Ok(Recipient::Agent(team[1].id)));
+    assert_eq!(resolve(&format!(" {} ", team[2].id), &team), Ok(Recipient::Agent(team[2].id)));
+    assert_eq!(resolve("coder", &team), Ok(Recipient::Role(AgentType::Coder)));
+    assert_eq!((resolve("all", &team), resolve("user", &team)), (Ok(Recipient::All), Ok(Recipient::User)));
+    let words = resolve("tester", &team).expect_err("nobody has the role");
+    assert!(words.contains("Members: coordinator-0 (coordinator, agent_"), "{words}");
+    team[2].name = "coder-1".into();
+    assert!(resolve("coder-1", &team).expect_err("two of them").contains("use the id"));
+    team[2].name = "coder".into();
+    assert_eq!(resolve("coder", &team), Ok(Recipient::Agent(team[2].id)), "a name goes before a role");
+}
+
+#[test]
+fn a_message_reaches_those_the_topology_allows_and_wakes_those_that_stay() {
+    let (swarm, mut team) = (swarm(Topology::Star), team());
+    team[2].durable = false;
+    let post = |to, sender| draft(to).post(&swarm, &team, sender, 60, Utc::now());
+    let from = |place: usize| Sender::Agent(team[place].id, 0);
+    let all = post(Recipient::All, from(0)).expect("the hub may write to all");
+    assert_eq!(all.recipients, [team[1].id, team[2].id]);
+    assert_eq!(all.wake.iter().map(|task| task.agent_id).collect::<Vec<_>>(), [Some(team[1].id)]);
+    assert_eq!((all.wake[0].priority, all.wake[0].mode), (Priority::High, Some(MessageMode::Queue)));
+    assert!(all.wake[0].description.contains("Which port?") && all.wake[0].description.contains("UTC"));
+    assert_eq!(post(Recipient::All, from(1)).expect("as far as it may").recipients, [team[0].id]);
+    let words = post(Recipient::Agent(team[2].id), from(1)).expect_err("not linked");
+    assert!(words.contains("star") && words.contains("coordinator-0") && words.contains("`user`"), "{words}");
+    assert!(post(Recipient::Role(AgentType::Coder), from(1)).is_err());
+    assert!(post(Recipient::Agent(team[1].id), from(1)).expect_err("itself").contains("yourself"));
+    let to_user = post(Recipient::User, from(1)).expect("always");
+    assert!(to_user.recipients.is_empty() && to_user.wake.is_empty());
+    assert_eq!(post(Recipient::Role(AgentType::Coder), Sender::User).expect("the user may").recipients.len(), 2);
+    assert!(post(Recipient::User, Sender::User).is_err());
+}
+
+#[test]
+fn nothing_is_sent_in_a_swarm_that_ends_and_nobody_is_woken_for_ever() {
+    let (mut swarm, team) = (swarm(Topology::Mesh), team());
+    let woken = |swarm: &Swarm, hops| {
+        let sender = Sender::Agent(team[0].id, hops);
+        draft(Recipient::All).post(swarm, &team, sender, 60, Utc::now()).map(|post| post.wake.len())
+    };
+    assert_eq!((woken(&swarm, MESSAGE_HOPS - 1), woken(&swarm, MESSAGE_HOPS)), (Ok(2), Ok(0)));
+    swarm.status = SwarmStatus::Stopping;
+    assert!(woken(&swarm, 0).expect_err("stopping").contains("stopping"));
+}
+
+#[test]
+fn those_that_have_ended_are_no_members() {
+    let mut team = team();
+    team[0].status = AgentStatus::Lost;
+    team[1].terminate_requested = true;
+    assert_eq!(living(team.clone()), [team[2].clone()]);
+}

@@ -1,0 +1,83 @@
+//! Workflows as YAML files; what is wrong with one is told with its line.
+
+use super::{Workflow, check};
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use std::{collections::BTreeMap, fmt};
+
+/// Largest file, in bytes.
+pub const FILE_BYTES: usize = 256 * 1024;
+
+/// Something that is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileFlaw {
+    /// The line, from 1, as far as it is known.
+    pub line: Option<u64>,
+    /// What is wrong.
+    pub words: String,
+}
+
+impl fmt::Display for FileFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.words),
+            None => f.write_str(&self.words),
+        }
+    }
+}
+
+/// The places of a file's stages.
+#[derive(Deserialize)]
+struct Places {
+    #[serde(default)]
+    stages: Vec<Place>,
+}
+
+#[derive(Deserialize)]
+struct Place {
+    name: Spanned<String>,
+    #[serde(default)]
+    stages: Vec<Self>,
+}
+
+fn lines(places: &[Place], found: &mut BTreeMap<String, u64>) {
+    for place in places {
+        let line = place.name.referenced.line();
+        // Of two stages with one name the second is the one to mend.
+        found.insert(place.name.value.clone(), line);
+        lines(&place.stages, found);
+    }
+}
+
+/// The workflow in a YAML text, or everything that is wrong with it.
+pub fn parse(text: &str, is_role: &dyn Fn(&str) -> bool) -> Result<Workflow, Vec<FileFlaw>> {
+    if text.len() > FILE_BYTES {
+        return Err(vec![FileFlaw { line: None, words: format!("has {} bytes; at most {FILE_BYTES} are allowed", text.len()) }]);
+    }
+    let workflow: Workflow = serde_saphyr::from_str(text).map_err(|error| {
+        let error = error.without_snippet();
+        vec![FileFlaw { line: error.location().map(|place| place.line()), words: error.to_string() }]
+    })?;
+    let mut places = BTreeMap::new();
+    if let Ok(found) = serde_saphyr::from_str::<Places>(text) {
+        lines(&found.stages, &mut places);
+    }
+    let mut flaws = check::check(&workflow, is_role);
+    let stages = workflow.stages.iter().flat_map(|stage| stage.walk());
+    for stage in stages.filter(|stage| stage.agent_id.is_some() || stage.review.as_ref().is_some_and(|it| it.agent_id.is_some()))
+    {
+        let words = "agent_id is for swarms only; use agent".to_owned();
+        flaws.push(check::Flaw { stage: Some(stage.name.clone()), field: "agent_id", words });
+    }
+    if flaws.is_empty() {
+        return Ok(workflow);
+    }
+    let described = flaws.into_iter().map(|flaw| FileFlaw {
+        line: flaw.stage.as_ref().and_then(|stage| places.get(stage).copied()),
+        words: match &flaw.stage {
+            Some(stage) => format!("stage `{stage}`, {}: {}", flaw.field, flaw.words),
+            None => format!("{}: {}", flaw.field, flaw.words),
+        },
+    });
+    Err(described.collect())
+}
