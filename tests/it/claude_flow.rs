@@ -4,6 +4,7 @@
 mod mirror;
 
 use crate::support::{TestApp, assert_no_hole};
+use mas_gateway::model::mcp::McpServers;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -126,6 +127,25 @@ async fn a_gateway_without_claude_flow_says_so_at_once() {
         assert_eq!(problem["errors"][0]["field"], "backend", "{problem}");
         assert!(problem["errors"][0]["message"].as_str().expect("words").contains("claude-code"), "{problem}");
     }
+}
+
+#[test]
+fn the_example_of_the_registry_is_one() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("mcp/servers.json");
+    let servers = McpServers::parse(&std::fs::read_to_string(file).expect("there")).expect("a registry");
+    assert_eq!(servers.0.keys().collect::<Vec<_>>(), ["docs", "files"]);
+}
+
+#[tokio::test]
+async fn doctor_names_claude_flow_and_its_version() {
+    let app = prepared(&[]).await;
+    let output = app.mas(&["doctor"]).output().expect("runs");
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(words.contains("ok    claude-flow     ruflo v3.43.0"), "{words}");
+    let app = prepared(&[("MAS_CLAUDE_FLOW__COMMAND", "/no/such/flow")]).await;
+    let output = app.mas(&["doctor"]).output().expect("runs");
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(words.contains("FAIL  claude-flow") && words.contains("agents/install.sh claude-flow"), "{words}");
 }
 
 /// An MCP server in a few lines: the tool `where` answers with a variable of its environment.
