@@ -14,7 +14,7 @@
 //! * Claude-flow's records are only written: what somebody changes there stays there until we tell the next change.
 //!   A `.gitignore` among them keeps them out of commits.
 //!
-//! To show another kind of thing, add it to [`tell::Thing`] and to `follower::changes`.
+//! To show another kind of thing, add it to `tell::Thing` and to `follower::changes`.
 
 mod follower;
 mod server;
