@@ -1,4 +1,4 @@
-//! The mirror: shows swarms, agents and tasks in claude-flow's records of each project, for people who use it beside us.
+//! The mirror: shows swarms, agents, tasks and proposals in claude-flow's records of each project, for people who use it beside us.
 //!
 //! # Theory of operation
 //!

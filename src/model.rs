@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod answer;
+pub mod consensus;
 pub mod event;
 pub mod id;
 pub mod inbox;
@@ -12,6 +13,7 @@ pub mod memory;
 pub mod mirror;
 pub mod pattern;
 pub mod project;
+pub mod proposal;
 pub mod public_url;
 pub mod quota;
 pub mod run;

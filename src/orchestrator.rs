@@ -5,6 +5,7 @@
 //! changes nothing if the generation is another one by then. So it does not matter where a server dies.
 
 mod outputs;
+mod proposals;
 mod turns;
 mod workflows;
 
@@ -46,6 +47,10 @@ impl Orchestrator {
 
     /// Goes on with what an earlier server left, and with what comes, until stopped.
     pub async fn run(self) {
+        tokio::join!(self.clone().drive_runs(), proposals::drive_all(self));
+    }
+
+    async fn drive_runs(self) {
         let mut news = self.bus.subscribe(Topic::Orchestrate);
         let (mut driven, mut drivers) = (BTreeSet::new(), JoinSet::<WorkflowRunId>::new());
         while !self.stop.is_cancelled() {

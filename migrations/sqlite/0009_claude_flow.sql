@@ -16,4 +16,5 @@ CREATE TABLE mirrored (
 
 CREATE INDEX task_by_change ON task (updated_at, id);
 CREATE INDEX agent_by_change ON agent (updated_at, id);
+CREATE INDEX proposal_by_change ON proposal (updated_at, id);
 CREATE INDEX swarm_by_change ON swarm (updated_at, id);

@@ -21,7 +21,7 @@ const SCHEME: &str = "ApiKeyAuth";
 /// Operations whose fields are all optional and that do nothing without any of them.
 const NEED_A_BODY: [&str; 2] = ["update_task", "interrupt_agents"];
 /// Answers that may hold long texts of agents.
-const BOUNDED: [&str; 11] = [
+const BOUNDED: [&str; 13] = [
     "AgentPage",
     "AgentResource",
     "EventLogPage",
@@ -29,6 +29,8 @@ const BOUNDED: [&str; 11] = [
     "InboxPage",
     "MemoryPage",
     "OutputPage",
+    "ProposalPage",
+    "ProposalResource",
     "TaskPage",
     "TaskResource",
     "TeamMessagePage",
@@ -44,6 +46,7 @@ const BOUNDED: [&str; 11] = [
     tags(
         (name = "tasks", description = "Work for agents"),
         (name = "agents", description = "The workers"),
+        (name = "consensus", description = "Questions that several agents decide together"),
         (name = "swarms", description = "Agents that work together"),
         (name = "events", description = "What agents report"),
         (name = "system", description = "The gateway itself")

@@ -123,6 +123,7 @@ fn next_step(code: &str) -> &'static str {
         "invalid_key" | "insufficient_scope" => "Do not repeat the call. Ask the operator for a key that may do this.",
         "idempotency_conflict" => "Take a new idempotency_key for new work, or repeat the first request exactly.",
         "illegal_transition" | "task_ended" => "Call get_task to see where the task stands; create a new task for more work.",
+        "proposal_ended" => "Call get_proposal to read how it ended; propose it again if it is to be decided anew.",
         "run_ended" => "Call get_workflow_run to see what came of it; begin a new run for more work.",
         "agent_ended" => "Call resume_agent, then send the message again.",
         "swarm_ended" => "Do not repeat the call. What the swarm has left can still be read.",
@@ -150,6 +151,7 @@ impl From<AppError> for Problem {
             | AppError::TaskEnded(_)
             | AppError::RunEnded { .. }
             | AppError::AgentEnded { .. }
+            | AppError::ProposalEnded { .. }
             | AppError::SwarmEnded { .. }
             | AppError::AgentIdle { .. }
             | AppError::AgentBusy { .. }

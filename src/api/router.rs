@@ -8,7 +8,7 @@ use super::{
     limit::Limits,
     meter, monitoring, once,
     problem::{self, REQUEST_ID},
-    tasks, team, workflows,
+    proposals, swarms, tasks, team, workflows,
 };
 use crate::{app::App, model::id::KeyId};
 use axum::{
@@ -99,12 +99,19 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::send_message))
         .routes(routes!(agents::fork_agent))
         .routes(routes!(agents::get_agent_output))
+        .routes(routes!(proposals::propose))
+        .routes(routes!(proposals::get_consensus_status))
+        .routes(routes!(proposals::get_proposal))
         .routes(routes!(team::get_agent_inbox))
         .routes(routes!(team::list_team_messages, team::send_team_message))
         .routes(routes!(team::search_memory))
         .routes(routes!(monitoring::get_performance_report))
         .routes(routes!(claude_flow::get_claude_flow_status))
         .routes(routes!(claude_flow::list_mcp_servers))
+        .routes(routes!(swarms::spawn_swarm))
+        .routes(routes!(swarms::init_swarm))
+        .routes(routes!(swarms::get_swarm_status))
+        .routes(routes!(swarms::run_swarm))
         .routes(routes!(workflows::list_workflows))
         .routes(routes!(workflows::run_workflow))
         .routes(routes!(workflows::list_workflow_runs))
@@ -124,12 +131,15 @@ pub(super) fn changing_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(tasks::update_task))
         .routes(routes!(tasks::cancel_task))
+        .routes(routes!(swarms::scale_swarm))
+        .routes(routes!(swarms::stop_swarm))
         .routes(routes!(workflows::cancel_workflow_run))
         .routes(routes!(workflows::answer_workflow_run))
         .routes(routes!(agents::interrupt_agents))
         .routes(routes!(agents::interrupt_agent))
         .routes(routes!(agents::terminate_agent))
         .routes(routes!(agents::resume_agent))
+        .routes(routes!(proposals::cancel_proposal))
 }
 
 /// The whole API. Must be called inside a Tokio runtime: it starts the sweeper, which ends with `stop`, as do all

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 pub struct ClaudeFlowStatus {
     /// Whether tasks and agents may ask for the backend `claude-flow`.
     pub backend: bool,
-    /// Whether claude-flow is told of swarms, agents and tasks.
+    /// Whether claude-flow is told of swarms, agents, tasks and proposals.
     pub mirror: bool,
     /// What claude-flow says of its version, once the mirror has asked.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,8 +3,9 @@
 use crate::{
     model::{
         agent::AgentStatus,
-        id::{AgentId, SwarmId},
+        id::{AgentId, ProposalId, SwarmId},
         key::Scope,
+        proposal::ProposalStatus,
         quota::{LimitReached, SetBy},
         swarm::SwarmStatus,
         task::{IllegalTransition, TaskStatus},
@@ -76,6 +77,14 @@ pub enum AppError {
         /// Where it stands.
         status: AgentStatus,
     },
+    /// The proposal has ended, so there is nothing to cancel.
+    #[error("{id} is `{status}` and stays so; propose it again if it is to be decided anew")]
+    ProposalEnded {
+        /// The proposal.
+        id: ProposalId,
+        /// How it ended.
+        status: ProposalStatus,
+    },
     /// The swarm takes nothing any more.
     #[error("{id} is `{status}` and takes nothing any more; spawn another swarm")]
     SwarmEnded {
@@ -143,6 +152,7 @@ impl AppError {
             Self::TaskEnded(_) => "task_ended",
             Self::RunEnded { .. } => "run_ended",
             Self::AgentEnded { .. } => "agent_ended",
+            Self::ProposalEnded { .. } => "proposal_ended",
             Self::SwarmEnded { .. } => "swarm_ended",
             Self::AgentIdle { .. } => "agent_idle",
             Self::AgentBusy { .. } => "agent_busy",

@@ -5,7 +5,7 @@ mod figures;
 use super::{App, AppError, now};
 use crate::{
     model::{agent::AgentStatus, key::Principal, run::Provenance, task::TaskStatus},
-    store::{Ended, Span, Spent, Times},
+    store::{Ended, EndedProposal, Span, Spent, Times},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 pub use figures::{Figure, ModelSpent, ModelTable, NamedCount, NamedCounts, PerformanceReport, Spread, Window};
@@ -54,6 +54,7 @@ impl App {
         let ended = self.store.count_ended(span).await?;
         let times = self.store.list_ended_times(span, TIMES).await?;
         let spent = self.store.list_spent(span, MODELS).await?;
+        let proposals = self.store.list_ended_proposals(span, TIMES).await?;
         let open: i64 = self.store.count_open_tasks(owner).await?.iter().map(|(_, tasks)| tasks).sum();
         let agents = self.store.count_agents(owner).await?;
         let count = |is_counted: &dyn Fn(AgentStatus) -> bool| -> i64 {
@@ -90,6 +91,16 @@ impl App {
             ),
             task_duration: Spread::of(durations(&times), spread_source(&times, "from the agent's begin to the end"), window),
             queue_wait: Spread::of(waits(&times), spread_source(&times, "from the request to the agent's begin"), window),
+            consensus_rate: consensus_rate(&proposals, window),
+            consensus_time: Spread::of(
+                proposals
+                    .iter()
+                    .filter(|ended| ended.is_decided)
+                    .map(|ended| seconds(ended.created_at, ended.ended_at))
+                    .collect(),
+                "database: proposals that were decided in the window, from the request to the decision",
+                window,
+            ),
             cost_usd: cost(&spent, window),
             tokens: tokens(&spent, window),
             models: models(spent, window),
@@ -100,6 +111,13 @@ impl App {
 
 fn count_of(ended: &[Ended], status: TaskStatus) -> i64 {
     ended.iter().filter(|ended| ended.status == status).map(|ended| ended.tasks).sum()
+}
+
+fn consensus_rate(ended: &[EndedProposal], window: Window) -> Option<Figure> {
+    let count = |proposals: usize| i64::try_from(proposals).unwrap_or(i64::MAX);
+    let rate = ratio(count(ended.iter().filter(|ended| ended.is_decided).count()), count(ended.len()))?;
+    let source = "database: decided / all proposals that ended in the window, cancelled ones left out".to_owned();
+    Some(Figure { value: rate, unit: "ratio", source, window })
 }
 
 /// `None`: there is nothing to divide by.

@@ -13,13 +13,12 @@ pub use view::{
     WorkflowRunResource,
 };
 
-use super::{App, detached, error::AppError, now, wait::wait_seconds};
+use super::{App, detached, error::AppError, now, tasks::page_limit, wait::wait_seconds};
 use crate::{
     bus::Topic,
     model::{
         id::WorkflowRunId,
         key::Principal,
-        limits::{DEFAULT_PAGE_ITEMS, PAGE_ITEMS},
         workflow::{
             plan::{Known, Plan, RunState, TurnKey, TurnState, plan},
             run::{Answer, Change, WorkflowRun, WorkflowRunStatus},
@@ -99,7 +98,7 @@ impl App {
 
     /// A page of runs, newest first.
     pub async fn list_workflow_runs(&self, who: &Principal, query: &WorkflowRunQuery) -> Result<WorkflowRunPage, AppError> {
-        let limit = query.limit.map_or(DEFAULT_PAGE_ITEMS, |limit| limit.clamp(1, PAGE_ITEMS));
+        let limit = page_limit(query.limit)?;
         super::checks::check_filter("workflow", query.workflow.as_deref())?;
         let filter = WorkflowRunFilter {
             owner: who.owner_filter(),

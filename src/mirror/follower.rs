@@ -180,9 +180,10 @@ impl Follower {
     /// What there is to tell, up to when that is all, and whether there is nothing after. Swarms come before their agents.
     async fn changes(&self, from: DateTime<Utc>) -> Result<(Vec<Thing>, Option<DateTime<Utc>>, bool), StoreError> {
         let (store, name) = (&self.shared.store, self.project.name.as_str());
-        let kinds: [Vec<Thing>; 3] = [
+        let kinds: [Vec<Thing>; 4] = [
             store.list_changed_swarms(name, from, PAGE).await?.into_iter().map(Thing::Swarm).collect(),
             store.list_changed_tasks(name, from, PAGE).await?.into_iter().map(Thing::Task).collect(),
+            store.list_changed_proposals(name, from, PAGE).await?.into_iter().map(Thing::Proposal).collect(),
             store.list_changed_agents(name, from, PAGE).await?.into_iter().map(Thing::Agent).collect(),
         ];
         let is_full = |kind: &&Vec<Thing>| kind.len() >= PAGE as usize;

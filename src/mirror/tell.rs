@@ -2,6 +2,7 @@
 
 use crate::model::{
     agent::{Agent, AgentStatus, AgentType},
+    proposal::{Proposal, ProposalStatus},
     swarm::{Swarm, SwarmStatus},
     task::{Task, TaskStatus},
 };
@@ -10,6 +11,8 @@ use serde_json::{Value, json};
 
 /// Most agents of a swarm of claude-flow's.
 const SWARM_AGENTS: u32 = 50;
+/// claude-flow takes 10,000.
+const QUESTION_CHARS: usize = 2_000;
 /// No id of a swarm: without one, claude-flow would put an agent into its latest swarm.
 const NO_SWARM: &str = "none";
 
@@ -18,6 +21,8 @@ const NO_SWARM: &str = "none";
 pub(super) enum Thing {
     Swarm(Swarm),
     Task(Task),
+    /// As a task of the type `consensus`: claude-flow counts the votes of its own workers only.
+    Proposal(Proposal),
     Agent(Agent),
 }
 
@@ -29,6 +34,7 @@ impl Thing {
         match self {
             Self::Swarm(swarm) => swarm.id.to_string(),
             Self::Task(task) => task.id.to_string(),
+            Self::Proposal(proposal) => proposal.id.to_string(),
             Self::Agent(agent) => agent.id.to_string(),
         }
     }
@@ -37,6 +43,7 @@ impl Thing {
         match self {
             Self::Swarm(swarm) => swarm.updated_at,
             Self::Task(task) => task.updated_at,
+            Self::Proposal(proposal) => proposal.updated_at,
             Self::Agent(agent) => agent.updated_at,
         }
     }
@@ -49,6 +56,7 @@ impl Thing {
                 let agent = task.agent_id.map(|agent| format!(" by {agent}")).unwrap_or_default();
                 format!("{}{agent}", task_word(task.status))
             }
+            Self::Proposal(proposal) => proposal.status.as_str().to_owned(),
             Self::Agent(agent) => agent_word(agent.status).to_owned(),
         }
     }
@@ -57,7 +65,7 @@ impl Thing {
     pub(super) fn is_past(&self) -> bool {
         match self {
             Self::Swarm(swarm) => is_over(swarm),
-            Self::Task(_) => false,
+            Self::Task(_) | Self::Proposal(_) => false,
             Self::Agent(agent) => agent.status.is_ended(),
         }
     }
@@ -66,7 +74,7 @@ impl Thing {
     pub(super) fn swarm(&self) -> Option<String> {
         match self {
             Self::Agent(agent) => agent.swarm_id.map(|swarm| swarm.to_string()),
-            Self::Swarm(_) | Self::Task(_) => None,
+            Self::Swarm(_) | Self::Task(_) | Self::Proposal(_) => None,
         }
     }
 
@@ -87,6 +95,11 @@ impl Thing {
                     json!({"type": kind, "description": title, "priority": priority, "assignTo": agents, "tags": [id]});
                 ("task_create", arguments)
             }
+            Self::Proposal(proposal) => {
+                let question: String = proposal.question.chars().take(QUESTION_CHARS).collect();
+                let tags = json!([proposal.id.to_string(), proposal.rules.protocol.as_str()]);
+                ("task_create", json!({"type": "consensus", "description": question, "priority": "normal", "tags": tags}))
+            }
             Self::Agent(agent) => {
                 let config = json!({"name": agent.name, "backend": agent.backend.as_str(), "model": agent.model});
                 let (id, swarm) = (agent.id.to_string(), swarm.unwrap_or(NO_SWARM));
@@ -102,7 +115,7 @@ impl Thing {
     pub(super) fn id_in(&self, answer: &Value) -> Option<String> {
         let field = match self {
             Self::Swarm(_) => "swarmId",
-            Self::Task(_) => "taskId",
+            Self::Task(_) | Self::Proposal(_) => "taskId",
             Self::Agent(_) => "agentId",
         };
         answer[field].as_str().map(str::to_owned)
@@ -122,6 +135,7 @@ impl Thing {
                 }
                 Some(("task_update", arguments))
             }
+            Self::Proposal(proposal) => Some(proposal_call(proposal, their_id)),
             Self::Agent(agent) if agent.status.is_ended() => Some(("agent_terminate", json!({"agentId": their_id}))),
             Self::Agent(agent) => Some(("agent_update", json!({"agentId": their_id, "status": agent_word(agent.status)}))),
         }
@@ -132,13 +146,29 @@ impl Thing {
     pub(super) fn check(&self, their_id: &str) -> Option<Call> {
         match self {
             Self::Swarm(swarm) if is_over(swarm) => Some(("swarm_status", json!({"swarmId": their_id}))),
-            Self::Swarm(_) | Self::Task(_) | Self::Agent(_) => None,
+            Self::Swarm(_) | Self::Task(_) | Self::Proposal(_) | Self::Agent(_) => None,
         }
     }
 }
 
 fn is_over(swarm: &Swarm) -> bool {
     swarm.status == SwarmStatus::Stopped
+}
+
+fn proposal_call(proposal: &Proposal, their_id: &str) -> Call {
+    let status = match proposal.status {
+        ProposalStatus::Open => "in_progress",
+        ProposalStatus::Inconclusive | ProposalStatus::TimedOut => "failed",
+        ProposalStatus::Cancelled => "cancelled",
+        // No agent is assigned, so this changes the record of none.
+        ProposalStatus::Decided | ProposalStatus::Rejected => {
+            let (choice, why) =
+                proposal.outcome.as_ref().map_or((None, ""), |outcome| (outcome.choice.as_ref(), outcome.why.as_str()));
+            let result = json!({"outcome": proposal.status.as_str(), "choice": choice, "why": why});
+            return ("task_complete", json!({"taskId": their_id, "result": result}));
+        }
+    };
+    ("task_update", json!({"taskId": their_id, "status": status}))
 }
 
 const fn task_word(status: TaskStatus) -> &'static str {

@@ -11,7 +11,7 @@ pub struct MirrorStatus {
     pub project: String,
     /// Whether a claude-flow server runs for it. It is started when there is something to tell.
     pub connected: bool,
-    /// Swarms, agents and tasks that claude-flow was told of.
+    /// Swarms, agents, tasks and proposals that claude-flow was told of.
     pub mirrored: u64,
     /// When it was last told something.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -33,6 +33,18 @@ word_enum! {
     }
 }
 
+word_enum! {
+    /// How a swarm is doing.
+    SwarmHealth {
+        /// All is well.
+        Healthy = "healthy",
+        /// It works, but not as it should.
+        Degraded = "degraded",
+        /// It cannot work.
+        Down = "down",
+    }
+}
+
 /// A swarm as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Swarm {

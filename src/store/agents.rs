@@ -157,6 +157,12 @@ macro_rules! bind_agent {
 }
 pub(super) use bind_agent;
 
+/// Marks an agent as to be ended. Parameters: agent, at.
+pub(super) const MARK_TERMINATED: &str =
+    "UPDATE agent SET terminate_requested = TRUE, updated_at = $2 WHERE id = $1 AND status <> 'terminated'";
+/// Ends a marked agent at once when it has no process.
+pub(super) const END_AGENT: &str = "UPDATE agent SET status = 'terminated', generation = generation + 1, failure = NULL WHERE id = $1 \
+                                    AND (status IN ('parked', 'failed', 'lost') OR (status = 'starting' AND generation = 0))";
 /// Ends the messages that wait for an agent which takes no more. Parameters: agent, status, failure, at.
 pub(super) const END_WAITING: &str = "UPDATE task SET status = $2, failure = $3, updated_at = $4, ended_at = $4, \
                                       generation = generation + 1 WHERE agent_id = $1 AND status = 'created' AND mode IS NOT NULL";
@@ -232,15 +238,11 @@ impl Store {
     /// Marks the agent as to be ended and cancels the messages that wait for it. One without a process is ended at once.
     /// `None`: there is no such agent.
     pub async fn request_termination(&self, id: AgentId, at: DateTime<Utc>) -> Result<Option<Agent>, StoreError> {
-        const MARK: &str =
-            "UPDATE agent SET terminate_requested = TRUE, updated_at = $2 WHERE id = $1 AND status <> 'terminated'";
-        const END: &str = "UPDATE agent SET status = 'terminated', generation = generation + 1, failure = NULL WHERE id = $1 AND \
-                           (status IN ('parked', 'failed', 'lost') OR (status = 'starting' AND generation = 0))";
         let db = self.db.clone();
         uncancelled(async move {
             let _done: Option<()> = on!(tx db, |t| {
-                sqlx::query(MARK).bind(id.uuid()).bind(micros(at)).execute(&mut *t).await?;
-                sqlx::query(END).bind(id.uuid()).execute(&mut *t).await?;
+                sqlx::query(MARK_TERMINATED).bind(id.uuid()).bind(micros(at)).execute(&mut *t).await?;
+                sqlx::query(END_AGENT).bind(id.uuid()).execute(&mut *t).await?;
                 let end = sqlx::query(END_WAITING).bind(id.uuid()).bind(TaskStatus::Cancelled.as_str());
                 let end = end.bind(None::<JsonText>).bind(micros(at)).execute(&mut *t).await?;
                 meters::ended(TaskStatus::Cancelled, None, end.rows_affected());

@@ -4,10 +4,11 @@ use super::{
     Store, StoreError,
     agents::AgentRow,
     db::{micros, on, text},
+    proposals::ProposalRow,
     swarms::SwarmRow,
     tasks::{self, TaskRow},
 };
-use crate::model::{agent::Agent, swarm::Swarm, task::Task};
+use crate::model::{agent::Agent, proposal::Proposal, swarm::Swarm, task::Task};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 
@@ -87,5 +88,22 @@ impl Store {
             .fetch_all(p)
             .await?);
         tasks::all(rows)
+    }
+
+    /// The same of proposals.
+    pub async fn list_changed_proposals(
+        &self,
+        project: &str,
+        since: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<Proposal>, StoreError> {
+        const SQL: &str = "SELECT * FROM proposal WHERE project = $1 AND updated_at >= $2 ORDER BY updated_at, id LIMIT $3";
+        let rows: Vec<ProposalRow> = on!(read & self.db, |p| sqlx::query_as(SQL)
+            .bind(text(project))
+            .bind(micros(since))
+            .bind(i64::from(limit))
+            .fetch_all(p)
+            .await?);
+        rows.into_iter().map(ProposalRow::into_proposal).collect()
     }
 }

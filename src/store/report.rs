@@ -42,6 +42,17 @@ pub struct Times {
     pub ended_at: DateTime<Utc>,
 }
 
+/// A proposal that ended by its rules or its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct EndedProposal {
+    /// Whether there was a decision.
+    pub is_decided: bool,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it ended.
+    pub ended_at: DateTime<Utc>,
+}
+
 /// What the runs of one model used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spent {
@@ -111,6 +122,22 @@ impl Store {
             Ok(Spent { model, provenance: word(&provenance)?, runs, cost_usd, tokens })
         };
         rows.into_iter().map(spent).collect()
+    }
+
+    /// The proposals that ended in this time, cancelled ones left out, the latest first; at most `limit`.
+    pub async fn list_ended_proposals(&self, span: Span<'_>, limit: u32) -> Result<Vec<EndedProposal>, StoreError> {
+        Ok(on!(read & self.db, |p| {
+            let mut query = sqlx::QueryBuilder::new(
+                "SELECT status = 'decided' AS is_decided, created_at, ended_at FROM proposal \
+                 WHERE status <> 'cancelled' AND ended_at >= ",
+            );
+            query.push_bind(micros(span.from)).push(" AND ended_at < ").push_bind(micros(span.to));
+            if let Some(owner) = span.owner {
+                query.push(" AND owner = ").push_bind(text(owner));
+            }
+            query.push(" ORDER BY ended_at DESC LIMIT ").push_bind(i64::from(limit));
+            query.build_query_as().fetch_all(p).await?
+        }))
     }
 
     /// How many tasks stand where, ended ones left out.

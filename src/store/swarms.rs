@@ -1,7 +1,7 @@
 //! Swarms and who belongs to them.
 
 use super::{
-    Inserted, NewWork, Quota, Store, StoreError,
+    AgentUsage, Inserted, NewWork, Quota, Store, StoreError,
     agents::AgentRow,
     db::{micros, on, text, uncancelled, word},
     insert::reached,
@@ -9,8 +9,10 @@ use super::{
 };
 use crate::model::{
     agent::Agent,
-    id::{KeyId, SwarmId},
+    id::{AgentId, KeyId, SwarmId, WorkflowRunId},
+    quota::LimitReached,
     swarm::{Swarm, SwarmStatus},
+    task::TaskStatus,
 };
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -26,6 +28,28 @@ pub struct SwarmFilter<'a> {
     pub before: Option<SwarmId>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// What became of agents that were to join a swarm.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Grown {
+    /// They are members.
+    Done,
+    /// The swarm has another generation by now, or is not active, and nothing was written.
+    Stale,
+    /// A limit is reached, and nothing was written.
+    Refused(LimitReached),
+}
+
+/// What a swarm has done so far.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SwarmTotals {
+    /// Tasks of its agents, by status.
+    pub tasks: Vec<(TaskStatus, i64)>,
+    /// Turns and what they used.
+    pub usage: AgentUsage,
+    /// Messages between its agents and with its user.
+    pub messages: i64,
 }
 
 /// A row of `swarm`.
@@ -165,5 +189,78 @@ impl Store {
         const SQL: &str = "SELECT * FROM agent WHERE swarm_id = $1 ORDER BY swarm_place, id";
         let rows: Vec<AgentRow> = on!(read & self.db, |p| sqlx::query_as(SQL).bind(swarm.uuid()).fetch_all(p).await?);
         rows.into_iter().map(AgentRow::into_agent).collect()
+    }
+
+    /// Adds agents to a swarm that is active, within the limits.
+    pub async fn add_members(
+        &self,
+        swarm: &Swarm,
+        agents: Vec<Agent>,
+        quota: &Quota,
+        at: DateTime<Utc>,
+    ) -> Result<Grown, StoreError> {
+        const TOUCH: &str = "UPDATE swarm SET generation = generation + 1, updated_at = $3 \
+                             WHERE id = $1 AND generation = $2 AND status = 'active'";
+        let (db, id, generation) = (self.db.clone(), swarm.id, swarm.generation);
+        let work = NewWork { agents, tasks: Vec::new() }.prepare()?;
+        let (checks, key_id) = (quota.checks(true), quota.key_id);
+        uncancelled(async move {
+            let mut over = None;
+            let done = on!(tx db, |t| {
+                let touch = sqlx::query(TOUCH).bind(id.uuid()).bind(generation).bind(micros(at));
+                if touch.execute(&mut *t).await?.rows_affected() == 1 {
+                    let _ended = insert_work!(t, work);
+                    over = reached!(t, checks, key_id.map(KeyId::uuid), at, own: 1.0);
+                    over.is_none().then_some(())
+                } else {
+                    None
+                }
+            });
+            Ok(match (done, over) {
+                (Some(()), _) => Grown::Done,
+                (None, Some(limit)) => Grown::Refused(limit),
+                (None, None) => Grown::Stale,
+            })
+        })
+        .await
+    }
+
+    /// Stops a swarm: no objective is taken any more, its runs are to be stopped and its agents to be ended. Nothing happens to
+    /// one that is stopped already. Gives the runs and agents concerned.
+    pub async fn stop_swarm(&self, id: SwarmId, at: DateTime<Utc>) -> Result<(Vec<WorkflowRunId>, Vec<AgentId>), StoreError> {
+        const STOP: &str = "UPDATE swarm SET status = 'stopped', generation = generation + 1, updated_at = $2, stopped_at = $2 \
+                            WHERE id = $1 AND status <> 'stopped'";
+        const RUNS: &str = "UPDATE workflow_run SET cancel_requested = TRUE, updated_at = $2 WHERE swarm_id = $1 \
+                            AND status IN ('running', 'waiting') RETURNING id";
+        const AGENTS: &str = "SELECT id FROM agent WHERE swarm_id = $1 AND status <> 'terminated' ORDER BY swarm_place";
+        let db = self.db.clone();
+        uncancelled(async move {
+            let concerned = on!(tx db, |t| {
+                sqlx::query(STOP).bind(id.uuid()).bind(micros(at)).execute(&mut *t).await?;
+                let runs: Vec<Uuid> = sqlx::query_scalar(RUNS).bind(id.uuid()).bind(micros(at)).fetch_all(&mut *t).await?;
+                let agents: Vec<Uuid> = sqlx::query_scalar(AGENTS).bind(id.uuid()).fetch_all(&mut *t).await?;
+                Some((runs.into_iter().map(Into::into).collect(), agents.into_iter().map(Into::into).collect()))
+            });
+            Ok(concerned.unwrap_or_default())
+        })
+        .await
+    }
+
+    /// What a swarm has done so far.
+    pub async fn swarm_totals(&self, id: SwarmId) -> Result<SwarmTotals, StoreError> {
+        const TASKS: &str = "SELECT t.status, count(*) FROM task t JOIN agent a ON a.id = t.agent_id WHERE a.swarm_id = $1 \
+                             GROUP BY t.status";
+        const SPENT: &str = "SELECT count(*), sum(r.cost_usd), CAST(sum(r.tokens) AS BIGINT) FROM run r \
+                             JOIN agent a ON a.id = r.agent_id WHERE a.swarm_id = $1";
+        const MESSAGES: &str = "SELECT count(*) FROM team_message WHERE swarm_id = $1";
+        let rows: Vec<(String, i64)> = on!(read & self.db, |p| sqlx::query_as(TASKS).bind(id.uuid()).fetch_all(p).await?);
+        let (turns, cost_usd, tokens): (i64, Option<f64>, Option<i64>) =
+            on!(read & self.db, |p| sqlx::query_as(SPENT).bind(id.uuid()).fetch_one(p).await?);
+        let messages = on!(read & self.db, |p| sqlx::query_scalar(MESSAGES).bind(id.uuid()).fetch_one(p).await?);
+        let mut tasks = Vec::with_capacity(rows.len());
+        for (status, count) in rows {
+            tasks.push((word::<TaskStatus>(&status)?, count));
+        }
+        Ok(SwarmTotals { tasks, usage: AgentUsage { turns, cost_usd, tokens }, messages })
     }
 }

@@ -66,7 +66,7 @@ pub struct Advance {
 pub enum Advanced {
     /// It is stored.
     Done,
-    /// The run has another generation by now, and nothing was written.
+    /// It has another generation by now, and nothing was written.
     Stale,
     /// This agent takes no turns any more, and nothing was written.
     AgentEnded(AgentId),

@@ -177,7 +177,7 @@ fn common(refusals: &mut Refusals, name: Option<&str>, idempotency_key: Option<&
 }
 
 /// A new agent with nothing special about it.
-fn blank(who: &Principal, settings: &AppSettings, agent_type: AgentType, name: Option<String>) -> Agent {
+pub(in crate::app) fn blank(who: &Principal, settings: &AppSettings, agent_type: AgentType, name: Option<String>) -> Agent {
     let (id, now) = (AgentId::generate(), now());
     Agent {
         id,

@@ -144,6 +144,14 @@ pub struct PerformanceReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub queue_wait: Option<Spread>,
+    /// Share of the ended proposals that were decided; cancelled ones are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub consensus_rate: Option<Figure>,
+    /// Time from a proposal to its decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub consensus_time: Option<Spread>,
     /// US dollars spent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

@@ -83,7 +83,7 @@ pub struct WorkflowRunQuery {
     pub swarm_id: Option<SwarmId>,
     /// Most runs to give, 1 to 200. Left out: 50.
     #[param(nullable = false, minimum = 1, maximum = 200)]
-    pub limit: Option<u32>,
+    pub limit: Option<i64>,
     /// `next_cursor` of the page before.
     #[param(nullable = false, inline)]
     pub cursor: Option<WorkflowRunId>,

@@ -249,7 +249,7 @@ fn flatten(stages: &[StageView], record: &Record, into: &mut Vec<StageResource>)
 
 impl WorkflowRunResource {
     /// A run as lists show it.
-    pub(super) fn brief(run: WorkflowRun) -> Self {
+    pub(in crate::app) fn brief(run: WorkflowRun) -> Self {
         let next_step = next_step(&run, &[]);
         Self {
             id: run.id,

@@ -130,6 +130,16 @@ async fn cli_claude_flow_shows_what_happens_here_and_comes_back_after_its_end() 
     until("the next one is told", async || status(&app).await["mirrored"] == 7).await;
     assert_eq!(records("tasks/store.json")["tasks"].as_object().expect("records").len(), 3);
     assert_eq!(records("swarm/swarm-state.json")["swarms"].as_object().expect("records").len(), 1);
+
+    let question = json!({"question": "Left or right?", "options": ["left", "right"], "protocol": "quorum", "project": "lab",
+        "voters": [{"type": "reviewer", "count": 3}]});
+    let proposal = app.post("/consensus/propose", &question).await.expect(201);
+    let shown_as = |status: &str| {
+        let tasks = records("tasks/store.json")["tasks"].clone();
+        let mut records = tasks.as_object().expect("records").values();
+        records.any(|record| record["tags"] == json!([proposal["id"], "quorum"]) && record["status"] == status)
+    };
+    until("the proposal is shown", async || shown_as("in_progress") || shown_as("completed")).await;
     store.close().await;
     app.stop();
     assert!(server(&app).is_none(), "nothing of it stays");

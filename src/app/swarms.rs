@@ -1,0 +1,282 @@
+//! Swarms: teams of agents that stay, and the objectives they work on.
+
+mod request;
+mod view;
+
+pub use request::{GetSwarms, RunSwarm, ScaleSwarm, SpawnSwarm, StopSwarm, SwarmAgents};
+pub use view::{SwarmAgent, SwarmResource, SwarmStatusReport, SwarmTasks};
+
+use super::{
+    App,
+    checks::{Refusals, request_hash},
+    detached,
+    error::AppError,
+    now,
+    size::take_within,
+    tasks::{page_limit, title_of},
+    wait::wait_seconds,
+    workflows::{StartedRun, WorkflowRunResource},
+};
+use crate::{
+    bus::Topic,
+    model::{
+        agent::{Agent, AgentStatus},
+        id::{SwarmId, WorkflowRunId},
+        key::Principal,
+        swarm::{Swarm, SwarmStatus},
+        topology::{build::workflow, links::Member},
+        workflow::run::{RunInput, WorkflowRun, WorkflowRunStatus},
+    },
+    store::{Grown, Inserted, SwarmFilter, WorkflowRunFilter},
+};
+use std::collections::HashMap;
+
+/// Somebody else may change a swarm between our look and our write; so often we look again.
+const ATTEMPTS: usize = 20;
+
+/// What became of a request to spawn a swarm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpawnedSwarm {
+    /// The swarm.
+    pub swarm: SwarmResource,
+    /// Whether it was made now; `false` for a repeated `idempotency_key`.
+    pub is_new: bool,
+}
+
+impl App {
+    /// Makes a swarm with its agents; with an objective it begins to work on it.
+    pub async fn spawn_swarm(&self, who: &Principal, request: SpawnSwarm) -> Result<SpawnedSwarm, AppError> {
+        let (swarm, agents, wait) = request.validate(who, &self.settings)?;
+        let (app, quota) = (self.clone(), self.settings.quota(who));
+        let (swarm, is_new) = detached(async move {
+            match app.store.insert_swarm(&swarm, agents, &quota).await? {
+                Inserted::New => Ok((swarm, true)),
+                Inserted::Existing(known) if known.request_hash == swarm.request_hash => Ok((*known, false)),
+                Inserted::Existing(known) => Err(AppError::IdempotencyConflict { first: known.id.to_string() }),
+                Inserted::AgentEnded => Err(AppError::Internal("new agents cannot have ended".into())),
+                Inserted::Refused(limit) => Err(AppError::LimitReached(limit)),
+            }
+        })
+        .await?;
+        let id = swarm.id;
+        self.bus.notify(Topic::Swarm(id));
+        if let Some(objective) = &swarm.objective {
+            // Under a key of its own: a call that died in between, and is repeated, finds or makes the same run.
+            let key = format!("objective of {id}");
+            let run = self.swarm_run(who, &swarm, objective, None, Some(key)).await?;
+            self.begin_run(who, run, wait).await?;
+        }
+        Ok(SpawnedSwarm { swarm: self.swarm_resource(self.find_swarm(who, id).await?, true).await?, is_new })
+    }
+
+    /// How one swarm, or all, are doing.
+    pub async fn get_swarm_status(&self, who: &Principal, query: &GetSwarms) -> Result<SwarmStatusReport, AppError> {
+        let wait = wait_seconds(query.wait_seconds, 0)?;
+        if let Some(id) = query.swarm_id {
+            let mut waiter = self.waiter(Topic::Swarm(id), wait);
+            loop {
+                let swarm = self.swarm_resource(self.find_swarm(who, id).await?, true).await?;
+                if swarm.active_runs.is_empty() || !waiter.changed().await {
+                    return Ok(SwarmStatusReport { swarms: vec![swarm], next_cursor: None });
+                }
+            }
+        }
+        let limit = page_limit(query.limit)?;
+        let filter = SwarmFilter { owner: who.owner_filter(), status: query.status, before: query.cursor, limit: limit + 1 };
+        let found = self.store.list_swarms(&filter).await?;
+        let more = found.len() > limit as usize;
+        let mut swarms = Vec::with_capacity(found.len());
+        for swarm in found.into_iter().take(limit as usize) {
+            swarms.push(self.swarm_resource(swarm, false).await?);
+        }
+        let (swarms, cut) = take_within(swarms, self.settings.page_chars());
+        let next_cursor = swarms.last().map(|swarm| swarm.id).filter(|_| more || cut);
+        Ok(SwarmStatusReport { swarms, next_cursor })
+    }
+
+    /// Has a swarm work on an objective, the way of its topology.
+    pub async fn run_swarm(&self, who: &Principal, id: SwarmId, request: RunSwarm) -> Result<StartedRun, AppError> {
+        let wait = request.check()?;
+        let swarm = self.find_swarm(who, id).await?;
+        let run = self.swarm_run(who, &swarm, &request.objective, request.turn_timeout_seconds, request.idempotency_key).await?;
+        self.begin_run(who, run, wait).await
+    }
+
+    /// The run of a swarm's members who can work.
+    async fn swarm_run(
+        &self,
+        who: &Principal,
+        swarm: &Swarm,
+        objective: &str,
+        timeout: Option<i64>,
+        idempotency_key: Option<String>,
+    ) -> Result<WorkflowRun, AppError> {
+        let asked = serde_json::json!(["run_swarm", swarm.id, objective, timeout]);
+        if swarm.status != SwarmStatus::Active {
+            return Err(AppError::SwarmEnded { id: swarm.id, status: swarm.status });
+        }
+        let members = self.store.list_members(swarm.id).await?;
+        let members: Vec<Member> = members.iter().filter(|agent| can_work(agent)).map(member).collect();
+        if members.is_empty() {
+            let words = "all its agents have ended; add some (scale_swarm), or bring them back (resume_agent)";
+            return Err(AppError::field("swarm", words));
+        }
+        let (definition, now) = (workflow(swarm.topology, &members), now());
+        let timeout = timeout.and_then(|seconds| u32::try_from(seconds).ok());
+        Ok(WorkflowRun {
+            id: WorkflowRunId::generate(),
+            owner: swarm.owner.clone(),
+            key_id: Some(who.key_id),
+            workflow: definition.name.clone(),
+            title: title_of(objective),
+            definition,
+            input: RunInput {
+                task: objective.to_owned(),
+                timeout_seconds: timeout.unwrap_or(self.settings.task_timeout_seconds),
+                ..RunInput::default()
+            },
+            project: swarm.project.clone(),
+            swarm_id: Some(swarm.id),
+            status: WorkflowRunStatus::Running,
+            generation: 0,
+            cancel_requested: false,
+            result: None,
+            failure: None,
+            idempotency_key,
+            request_hash: request_hash(&asked),
+            provenance: swarm.provenance,
+            created_at: now,
+            updated_at: now,
+            ended_at: None,
+        })
+    }
+
+    /// Brings the numbers of a swarm's agents to what is asked for: new ones join, idle ones end, the last to join first.
+    pub async fn scale_swarm(&self, who: &Principal, id: SwarmId, request: ScaleSwarm) -> Result<SwarmResource, AppError> {
+        let (app, caller) = (self.clone(), who.clone());
+        detached(async move { app.rescale(&caller, id, &request).await }).await?;
+        self.swarm_resource(self.find_swarm(who, id).await?, true).await
+    }
+
+    async fn rescale(&self, who: &Principal, id: SwarmId, request: &ScaleSwarm) -> Result<(), AppError> {
+        for _ in 0..ATTEMPTS {
+            let swarm = self.find_swarm(who, id).await?;
+            if swarm.status != SwarmStatus::Active {
+                return Err(AppError::SwarmEnded { id, status: swarm.status });
+            }
+            let mut refusals = Refusals::default();
+            let wanted = request::wanted(&request.agents, &self.settings, &mut refusals, 0);
+            let all = self.store.list_members(id).await?;
+            let living: Vec<&Agent> = all.iter().filter(|agent| can_work(agent)).collect();
+            let mut counts = HashMap::new();
+            for agent in &living {
+                *counts.entry(agent.agent_type).or_insert(0_u32) += 1;
+            }
+            let mut total = u32::try_from(living.len()).unwrap_or(u32::MAX);
+            let (mut joining, mut ending) = (Vec::new(), Vec::new());
+            for group in &wanted {
+                let have = counts.get(&group.agent_type).copied().unwrap_or(0);
+                for _ in have..group.count {
+                    joining.push(group);
+                }
+                let surplus = have.saturating_sub(group.count) as usize;
+                let of_type = living.iter().rev().filter(|agent| agent.agent_type == group.agent_type);
+                let idle: Vec<_> =
+                    of_type.filter(|agent| matches!(agent.status, AgentStatus::Idle | AgentStatus::Parked)).collect();
+                refusals.check(idle.len() >= surplus, "agents", || {
+                    format!(
+                        "{surplus} agents of type {} would have to end, but only {} are idle; stop their work first",
+                        group.agent_type,
+                        idle.len()
+                    )
+                });
+                ending.extend(idle.into_iter().take(surplus).map(|agent| agent.id));
+                total = total.saturating_add(group.count).saturating_sub(have);
+            }
+            refusals.check(total >= 1, "agents", || "no agent would be left; stop the swarm instead (stop_swarm)".into());
+            refusals.check(total <= swarm.max_agents, "agents", || {
+                format!("{total} agents would be more than the swarm's max_agents, {}", swarm.max_agents)
+            });
+            refusals.finish()?;
+            let first = all.iter().filter_map(|agent| agent.swarm_place).max().map_or(0, |last| last + 1);
+            let agents: Vec<Agent> = (first..)
+                .zip(joining)
+                .map(|(place, group)| request::new_member(who, &self.settings, &swarm, group, place))
+                .collect();
+            if !agents.is_empty() {
+                match self.store.add_members(&swarm, agents, &self.settings.quota(who), now()).await? {
+                    Grown::Done => {}
+                    Grown::Stale => continue,
+                    Grown::Refused(limit) => return Err(AppError::LimitReached(limit)),
+                }
+            }
+            for agent in ending {
+                self.store.request_termination(agent, now()).await?;
+                self.bus.notify(Topic::Control(agent));
+                self.bus.notify(Topic::Agent(agent));
+            }
+            self.bus.notify(Topic::Swarm(id));
+            return Ok(());
+        }
+        Err(AppError::StoreUnavailable(format!("{id} changed {ATTEMPTS} times while being scaled")))
+    }
+
+    /// Stops a swarm: its runs are stopped and its agents end, for good.
+    pub async fn stop_swarm(&self, who: &Principal, id: SwarmId, how: StopSwarm) -> Result<SwarmResource, AppError> {
+        let wait = wait_seconds(how.wait_seconds, 10)?;
+        self.find_swarm(who, id).await?;
+        let mut waiter = self.waiter(Topic::Events, wait);
+        let app = self.clone();
+        detached(async move {
+            let (runs, agents) = app.store.stop_swarm(id, now()).await?;
+            for run in runs {
+                app.bus.notify(Topic::WorkflowRun(run));
+            }
+            for agent in agents {
+                app.store.request_termination(agent, now()).await?;
+                app.bus.notify(Topic::Control(agent));
+                app.bus.notify(Topic::Agent(agent));
+            }
+            app.bus.notify(Topic::Settled);
+            app.bus.notify(Topic::Swarm(id));
+            Ok(())
+        })
+        .await?;
+        loop {
+            let swarm = self.swarm_resource(self.find_swarm(who, id).await?, true).await?;
+            if swarm.status == SwarmStatus::Stopped || !waiter.changed().await {
+                return Ok(swarm);
+            }
+        }
+    }
+
+    /// `whole`: with its agents and runs, else without.
+    async fn swarm_resource(&self, swarm: Swarm, whole: bool) -> Result<SwarmResource, AppError> {
+        let members = self.store.list_members(swarm.id).await?;
+        let totals = self.store.swarm_totals(swarm.id).await?;
+        let mut runs = Vec::new();
+        for status in [WorkflowRunStatus::Running, WorkflowRunStatus::Waiting] {
+            let filter = WorkflowRunFilter {
+                owner: None,
+                status: Some(status),
+                workflow: None,
+                swarm: Some(swarm.id),
+                before: None,
+                limit: 20,
+            };
+            runs.extend(self.store.list_workflow_runs(&filter).await?);
+        }
+        let latest =
+            WorkflowRunFilter { owner: None, status: None, workflow: None, swarm: Some(swarm.id), before: None, limit: 1 };
+        let latest = self.store.list_workflow_runs(&latest).await?.pop();
+        Ok(SwarmResource::of(swarm, &members, &totals, &runs, latest.map(WorkflowRunResource::brief), whole))
+    }
+}
+
+fn can_work(agent: &Agent) -> bool {
+    !agent.status.is_ended() && !agent.terminate_requested
+}
+
+fn member(agent: &Agent) -> Member {
+    Member { agent: agent.id, role: agent.agent_type, place: agent.swarm_place.unwrap_or(i64::MAX) }
+}

@@ -1,0 +1,221 @@
+//! Swarms as callers see them.
+
+use crate::{
+    app::workflows::WorkflowRunResource,
+    model::{
+        agent::{Agent, AgentStatus, AgentType},
+        id::{AgentId, SwarmId, WorkflowRunId},
+        run::Provenance,
+        swarm::{Swarm, SwarmHealth, SwarmStatus, Topology},
+        task::TaskStatus,
+        workflow::run::{WorkflowRun, WorkflowRunStatus},
+    },
+    store::SwarmTotals,
+};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// An agent of a swarm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SwarmAgent {
+    /// The agent, for `get_agent`, `send_message` and `interrupt_agent`.
+    pub id: AgentId,
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub agent_type: AgentType,
+    /// Where it stands. parked: it rests without a process and goes on with its next turn.
+    pub status: AgentStatus,
+    /// Its model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub model: Option<String>,
+}
+
+/// Tasks of a swarm's agents.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SwarmTasks {
+    /// Those that wait.
+    pub waiting: i64,
+    /// Those that are worked on or judged.
+    pub active: i64,
+    /// Those that are done.
+    pub complete: i64,
+    /// Those that failed.
+    pub failed: i64,
+    /// Those that were stopped.
+    pub cancelled: i64,
+}
+
+/// A swarm.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(example = json!({"id": "swarm_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "star-1a2b3c", "topology": "star", "project": "default", "status": "active", "health": "healthy", "health_reasons": [], "agent_count": 4, "max_agents": 64, "agents": [{"id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "coordinator-0", "type": "coordinator", "status": "busy"}], "active_runs": ["wfrun_0193f2a87c3e7d10b5a1c2d3e4f50617"], "tasks": {"waiting": 0, "active": 1, "complete": 3, "failed": 0, "cancelled": 0}, "messages": 2, "turns": 4, "cost_usd": 0.2, "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:00Z", "next_step": "It works. Call get_workflow_run with the id in active_runs and wait_seconds=40."}))]
+pub struct SwarmResource {
+    /// The swarm's id.
+    pub id: SwarmId,
+    /// A readable name.
+    pub name: String,
+    /// How its agents work together.
+    pub topology: Topology,
+    /// The project they work in.
+    pub project: String,
+    /// What it was made for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub objective: Option<String>,
+    /// Where it stands.
+    pub status: SwarmStatus,
+    /// How it is doing.
+    pub health: SwarmHealth,
+    /// Why it is not healthy.
+    pub health_reasons: Vec<String>,
+    /// Agents that have not ended.
+    pub agent_count: usize,
+    /// Most agents it may have.
+    pub max_agents: u32,
+    /// Its agents. Empty in lists.
+    pub agents: Vec<SwarmAgent>,
+    /// Its runs that have not ended, for `get_workflow_run`.
+    pub active_runs: Vec<WorkflowRunId>,
+    /// Its newest run. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub latest_run: Option<WorkflowRunResource>,
+    /// Tasks of its agents.
+    pub tasks: SwarmTasks,
+    /// Messages between its agents and with you.
+    pub messages: i64,
+    /// Turns its agents have begun.
+    pub turns: i64,
+    /// US dollars of its turns, by the agent CLI's price table; absent while it reported none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub cost_usd: Option<f64>,
+    /// Tokens of its turns, as the agent CLI reported them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub tokens: Option<i64>,
+    /// Whether a real model or the rehearsal model answers.
+    pub provenance: Provenance,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// Last change.
+    pub updated_at: DateTime<Utc>,
+    /// When it was stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub stopped_at: Option<DateTime<Utc>>,
+    /// What to do next, in words.
+    pub next_step: String,
+}
+
+/// How swarms are doing.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(example = json!({"swarms": []}))]
+pub struct SwarmStatusReport {
+    /// The swarms, newest first.
+    pub swarms: Vec<SwarmResource>,
+    /// The cursor of the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next_cursor: Option<SwarmId>,
+}
+
+fn health(
+    members: &[Agent],
+    living: usize,
+    runs: &[WorkflowRun],
+    latest: Option<&WorkflowRunResource>,
+) -> (SwarmHealth, Vec<String>) {
+    let mut reasons = Vec::new();
+    for agent in members.iter().filter(|agent| matches!(agent.status, AgentStatus::Failed | AgentStatus::Lost)) {
+        let why = agent.failure.as_ref().map(|failure| format!(": {}", failure.detail)).unwrap_or_default();
+        reasons.push(format!("{} is {}{why}", agent.name, agent.status));
+    }
+    for run in runs.iter().filter(|run| run.status == WorkflowRunStatus::Waiting) {
+        reasons.push(format!("{} waits for an answer (answer_workflow_run)", run.id));
+    }
+    if let Some(failure) = latest.and_then(|run| run.failure.as_ref()) {
+        reasons.push(format!("its newest run failed: {}", failure.detail));
+    }
+    if living == 0 {
+        reasons.insert(0, "none of its agents can work".into());
+        return (SwarmHealth::Down, reasons);
+    }
+    (if reasons.is_empty() { SwarmHealth::Healthy } else { SwarmHealth::Degraded }, reasons)
+}
+
+fn next_step(status: SwarmStatus, runs: &[WorkflowRun]) -> String {
+    match (status, runs.first()) {
+        (SwarmStatus::Stopped, _) => "It is stopped for good. Spawn another swarm for more work.".into(),
+        (SwarmStatus::Stopping, _) => "Its agents are being ended. Call get_swarm_status again in a moment.".into(),
+        (SwarmStatus::Active, Some(run)) if run.status == WorkflowRunStatus::Waiting => {
+            format!("Its run {} waits for an answer: call get_workflow_run for the question.", run.id)
+        }
+        (SwarmStatus::Active, Some(run)) => format!("It works. Call get_workflow_run with {} and wait_seconds=40.", run.id),
+        (SwarmStatus::Active, None) => "It is free: give it an objective (run_swarm), or stop it (stop_swarm).".into(),
+    }
+}
+
+impl SwarmResource {
+    pub(super) fn of(
+        swarm: Swarm,
+        members: &[Agent],
+        totals: &SwarmTotals,
+        runs: &[WorkflowRun],
+        latest: Option<WorkflowRunResource>,
+        whole: bool,
+    ) -> Self {
+        let living = members.iter().filter(|agent| super::can_work(agent)).count();
+        let is_ending = members.iter().any(|agent| !agent.status.is_ended()) || !runs.is_empty();
+        let status = if swarm.status == SwarmStatus::Stopped && is_ending { SwarmStatus::Stopping } else { swarm.status };
+        let (health, health_reasons) = match status {
+            SwarmStatus::Active => health(members, living, runs, latest.as_ref()),
+            SwarmStatus::Stopping | SwarmStatus::Stopped => (SwarmHealth::Down, vec![format!("it is {status}")]),
+        };
+        let mut tasks = SwarmTasks::default();
+        for (status, count) in &totals.tasks {
+            *match status {
+                TaskStatus::Created => &mut tasks.waiting,
+                TaskStatus::Assigned | TaskStatus::InProgress | TaskStatus::Review | TaskStatus::Revision => &mut tasks.active,
+                TaskStatus::Complete => &mut tasks.complete,
+                TaskStatus::Failed => &mut tasks.failed,
+                TaskStatus::Cancelled => &mut tasks.cancelled,
+            } += count;
+        }
+        let agents = members.iter().filter(|_| whole).map(|agent| SwarmAgent {
+            id: agent.id,
+            name: agent.name.clone(),
+            agent_type: agent.agent_type,
+            status: agent.status,
+            model: agent.model.clone(),
+        });
+        Self {
+            id: swarm.id,
+            name: swarm.name,
+            topology: swarm.topology,
+            project: swarm.project,
+            objective: swarm.objective,
+            status,
+            health,
+            health_reasons,
+            agent_count: living,
+            max_agents: swarm.max_agents,
+            agents: agents.collect(),
+            active_runs: runs.iter().map(|run| run.id).collect(),
+            latest_run: latest.filter(|_| whole),
+            tasks,
+            messages: totals.messages,
+            turns: totals.usage.turns,
+            cost_usd: totals.usage.cost_usd,
+            tokens: totals.usage.tokens,
+            provenance: swarm.provenance,
+            created_at: swarm.created_at,
+            updated_at: swarm.updated_at,
+            stopped_at: swarm.stopped_at,
+            next_step: next_step(status, runs),
+        }
+    }
+}

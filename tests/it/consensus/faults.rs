@@ -1,0 +1,171 @@
+//! Leaders that are lost, answers that cannot be read, time that is over, a server that is killed.
+
+use super::{
+    app_with, assert_asked_once, assert_voters_ended, ballots, choice, decided, path_of, proposal_until, propose, says, voter,
+};
+use crate::support::{self, TestApp, until};
+use serde_json::{Value, json};
+
+/// The first leader never comes to an end with its draft.
+fn raft_rules() -> Vec<Value> {
+    let accept = json!({"accept": true, "rationale": "good", "confidence": 1});
+    vec![
+        json!({"match": voter(1, "draft"), "hang": 600.0}),
+        says("Step: draft", &choice("plan B")),
+        says("Step: acknowledge", &accept),
+    ]
+}
+
+async fn leader_at_work(app: &TestApp) -> (Value, Value) {
+    let body = json!({"question": "What is the plan?", "protocol": "raft", "voters": [{"type": "planner", "count": 3}]});
+    let proposal = propose(app, body).await;
+    let leader = json!({"id": proposal["voters"][0]["agent_id"]});
+    app.agent_until(&leader, |agent| agent["status"] == "busy").await;
+    (proposal, leader)
+}
+
+fn assert_second_term(ended: &Value) {
+    assert_eq!(
+        (&ended["status"], &ended["decision"], &ended["round"]),
+        (&json!("decided"), &json!("plan B"), &json!(2)),
+        "{ended}"
+    );
+    assert!(ended["why"].as_str().is_some_and(|why| why.contains("term 2")), "{ended}");
+    assert!(ended["voters"][0]["lost"].is_string(), "{ended}");
+    let drafts: Vec<_> = ballots(ended).into_iter().filter(|ballot| ballot.contains("draft")).collect();
+    assert_eq!(drafts, ["1 draft voter 1 #1 abstained -", "2 draft voter 2 #1 cast plan B"]);
+}
+
+#[tokio::test]
+async fn cli_raft_goes_into_a_second_term_when_its_leader_is_terminated() {
+    let app = app_with(&raft_rules()).await;
+    let (proposal, leader) = leader_at_work(&app).await;
+    app.post(&support::path_of(&leader, "/terminate"), &json!({"wait_seconds": 40})).await.expect(200);
+    let ended = decided(&app, &proposal).await;
+    assert_second_term(&ended);
+    assert_voters_ended(&app, &ended).await;
+}
+
+#[tokio::test]
+async fn cli_raft_goes_into_a_second_term_when_the_process_of_its_leader_is_killed() {
+    let app = app_with(&raft_rules()).await;
+    let (proposal, _) = leader_at_work(&app).await;
+    until("the leader's process runs", || app.running().len() == 1).await;
+    app.kill_agents();
+    let ended = decided(&app, &proposal).await;
+    assert_second_term(&ended);
+    assert_asked_once(&app, &ended).await;
+}
+
+/// Whether it is found gone when it is to be asked, or in the middle of its turn.
+#[tokio::test]
+async fn cli_a_voter_that_ends_meanwhile_is_lost_and_the_others_go_on() {
+    let mut slow = says(&voter(2, "opinion, round 1"), &choice("stay"));
+    slow["first_delay_ms"] = json!(3000);
+    let app = app_with(&[says("You are voter 1 of ", &choice("leave")), slow, says("Step: opinion", &choice("stay"))]).await;
+    let agent = app.agent(json!({"agent_type": "analyst"})).await;
+    let body = json!({
+        "question": "Stay?", "protocol": "gossip", "voters": [{"agent_id": agent["id"]}, {"type": "coder", "count": 2}],
+    });
+    let proposal = propose(&app, body).await;
+    proposal_until(&app, &proposal, |proposal| ballots(proposal).contains(&"1 opinion voter 1 #1 cast leave".to_owned())).await;
+    app.post(&support::path_of(&agent, "/terminate"), &json!({"wait_seconds": 40})).await.expect(200);
+    let ended = decided(&app, &proposal).await;
+    assert_eq!((&ended["status"], &ended["decision"]), (&json!("decided"), &json!("stay")), "{ended}");
+    assert!(ended["voters"][0]["lost"].is_string() && ended["voters"][1].get("lost").is_none(), "{ended}");
+    assert_eq!(ended["tally"], json!([{"choice": "stay", "voters": [2, 3], "weight": 2.0}]));
+}
+
+#[tokio::test]
+async fn cli_an_answer_that_cannot_be_read_is_asked_for_once_more() {
+    let app = app_with(&[
+        says("You are voter 3 of .*could not be used", &choice("a")),
+        json!({"match": "You are voter 3 of ", "text": "a, I would say"}),
+        json!({"match": "You are voter 2 of ", "text": "a, of course"}),
+        says("Step: vote", &choice("a")),
+    ])
+    .await;
+    let body = json!({"question": "Which?", "options": ["a", "b"], "voters": [{"type": "analyst", "count": 3}]});
+    let ended = decided(&app, &propose(&app, body).await).await;
+    assert_eq!(
+        ballots(&ended),
+        [
+            "1 vote voter 1 #1 cast a",
+            "1 vote voter 2 #1 invalid -",
+            "1 vote voter 2 #2 abstained -",
+            "1 vote voter 3 #1 invalid -",
+            "1 vote voter 3 #2 cast a",
+        ],
+        "{ended}"
+    );
+    assert_eq!((&ended["status"], &ended["why"]), (&json!("decided"), &json!("`a` has 2 of 3 votes, more than half is needed")));
+    let reason = ended["ballots"].as_array().expect("ballots").iter().find(|ballot| ballot["status"] == "abstained");
+    assert!(reason.is_some_and(|ballot| ballot["reason"].as_str().is_some_and(|why| why.contains("asked again"))), "{ended}");
+    assert_asked_once(&app, &ended).await;
+}
+
+#[tokio::test]
+async fn cli_when_time_is_over_turns_are_stopped_and_what_is_known_is_told() {
+    let app = app_with(&[json!({"match": "You are voter 2 of ", "hang": 600.0}), says("Step: vote", &choice("a"))]).await;
+    let body = json!({
+        "question": "Which?", "options": ["a", "b"], "threshold": "unanimous", "timeout_seconds": 8,
+        "voters": [{"type": "coder", "count": 2}],
+    });
+    let ended = decided(&app, &propose(&app, body).await).await;
+    assert_eq!((&ended["status"], ended.get("decision")), (&json!("timed_out"), None), "{ended}");
+    // A busy machine may not even have the first vote by then.
+    let cast = ballots(&ended).iter().any(|ballot| ballot == "1 vote voter 1 #1 cast a");
+    let known = if cast { json!([{"choice": "a", "voters": [1], "weight": 1.0}]) } else { json!([]) };
+    assert_eq!(ended["tally"], known, "{ended}");
+    let task = json!({"id": ended["ballots"].as_array().expect("ballots").iter().find(|ballot| ballot["voter"] == 2).expect("one")["task_id"]});
+    let task = app.ended(&task).await;
+    assert!(task["status"] == "cancelled" || task["failure"]["code"] == "timeout", "{task}");
+    until("no process is left", || app.agent_processes().is_empty()).await;
+}
+
+#[tokio::test]
+async fn cli_a_cancelled_proposal_stops_its_voters() {
+    let app = app_with(&[json!({"match": "Step: opinion", "hang": 600.0})]).await;
+    let body = json!({"question": "Which?", "protocol": "gossip", "voters": [{"type": "coder", "count": 2}]});
+    let proposal = propose(&app, body).await;
+    until("a voter works", || !app.running().is_empty()).await;
+    let ended = app.post(&path_of(&proposal, "/cancel"), &json!({"idempotency_key": "stop"})).await.expect(200);
+    assert_eq!(ended["status"], "cancelled", "{ended}");
+    let again = app.post(&path_of(&proposal, "/cancel"), &json!({})).await.expect(200);
+    assert_eq!((&again["status"], &again["ended_at"]), (&ended["status"], &ended["ended_at"]));
+    assert_voters_ended(&app, &ended).await;
+}
+
+/// Kills the server at each stage of a proposal; answers take a moment, so that it dies in the middle of turns, too.
+#[tokio::test]
+async fn cli_a_proposal_survives_its_server_being_killed_between_any_two_steps() {
+    let slowly = |rule: Value| {
+        let mut rule = rule;
+        rule["first_delay_ms"] = json!(300);
+        rule
+    };
+    let honest = json!({"choice": "a", "prepared": "a", "rationale": "most stated it", "confidence": 1});
+    let mut app = app_with(&[slowly(says("Step: prepare", &choice("a"))), slowly(says("Step: commit", &honest))]).await;
+    app.set("MAS_RUNNER__ON_SHUTDOWN", "detach");
+    let body =
+        json!({"question": "Which?", "options": ["a", "b"], "protocol": "byzantine", "voters": [{"type": "coder", "count": 4}]});
+    let proposal = propose(&app, body).await;
+    restart(&mut app);
+    let cast = |proposal: &Value| {
+        proposal["ballots"].as_array().expect("ballots").iter().filter(|ballot| ballot["status"] == "cast").count()
+    };
+    for count in [1, 3, 4, 6] {
+        proposal_until(&app, &proposal, |proposal| cast(proposal) >= count || proposal["status"] != "open").await;
+        restart(&mut app);
+    }
+    let ended = decided(&app, &proposal).await;
+    assert_eq!((&ended["status"], &ended["decision"]), (&json!("decided"), &json!("a")), "{ended}");
+    assert_eq!((cast(&ended), ended["ballots"].as_array().map(Vec::len)), (8, Some(8)), "each ballot once: {ended}");
+    assert_asked_once(&app, &ended).await;
+    assert_voters_ended(&app, &ended).await;
+}
+
+fn restart(app: &mut TestApp) {
+    app.kill();
+    app.launch();
+}
