@@ -1,4 +1,4 @@
-# The gateway with Claude Code, git and localtunnel, for agents that need nothing else; add your projects' tools in an image of your own.
+# The gateway with Claude Code, claude-flow, git and localtunnel, for agents that need nothing else; add your projects' tools in an image of your own.
 #
 #   docker build -t mas .
 #   docker run --rm --stop-timeout 60 -p 127.0.0.1:3456:3456 -e MAS_SERVER__BIND=0.0.0.0:3456 -e ANTHROPIC_API_KEY -v mas-data:/data mas
@@ -22,6 +22,7 @@ RUN mkdir -p src migrations tests/it benches \
     && cargo build --locked --release --bin mas
 COPY gpt-instructions.md ./
 COPY migrations migrations
+COPY workflows workflows
 COPY src src
 COPY workflows workflows
 # COPY keeps times of change; without the touch the empty files above would pass for the newer ones.
@@ -30,7 +31,9 @@ RUN touch build.rs src/lib.rs src/main.rs && cargo build --locked --release --bi
 FROM node:22-bookworm-slim AS agents
 WORKDIR /agents
 COPY agents/package.json agents/package-lock.json agents/install.sh ./
-RUN ./install.sh && cp --dereference claude /usr/local/bin/claude
+RUN ./install.sh claude && cp --dereference claude /usr/local/bin/claude
+COPY agents/claude-flow/package.json agents/claude-flow/package-lock.json claude-flow/
+RUN ./install.sh claude-flow
 WORKDIR /opt/localtunnel
 COPY deploy/localtunnel/package.json deploy/localtunnel/package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
@@ -42,9 +45,11 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home mas \
     && install --directory --owner=mas --group=mas --mode=0700 /data \
-    && ln -s /opt/localtunnel/node_modules/.bin/lt /usr/local/bin/lt
+    && ln -s /opt/localtunnel/node_modules/.bin/lt /usr/local/bin/lt \
+    && ln -s /opt/claude-flow/node_modules/.bin/claude-flow /usr/local/bin/claude-flow
 COPY --from=agents /usr/local/bin/node /usr/local/bin/node
 COPY --from=agents /opt/localtunnel /opt/localtunnel
+COPY --from=agents /agents/claude-flow /opt/claude-flow
 COPY --from=agents /usr/local/bin/claude /usr/local/bin/claude
 COPY --from=build /src/target/release/mas /usr/local/bin/mas
 
@@ -53,7 +58,8 @@ WORKDIR /home/mas
 ENV MAS_SERVER__DATA_DIR=/data \
     MAS_SERVER__LOG_FORMAT=json \
     MAS_RUNNER__ON_SHUTDOWN=stop \
-    MAS_CLAUDE_CODE__COMMAND=/usr/local/bin/claude
+    MAS_CLAUDE_CODE__COMMAND=/usr/local/bin/claude \
+    MAS_CLAUDE_FLOW__COMMAND=/usr/local/bin/claude-flow
 VOLUME /data
 EXPOSE 3456
 STOPSIGNAL SIGTERM

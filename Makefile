@@ -22,6 +22,7 @@ run: agents ## Serve for real use, with your own Claude login
 	@echo "Building mas for release; the first time takes minutes ..."
 	@$(CARGO) build --locked --quiet --release
 	@MAS_CLAUDE_CODE__COMMAND="$${MAS_CLAUDE_CODE__COMMAND:-$(CURDIR)/agents/claude}" \
+	MAS_CLAUDE_FLOW__COMMAND="$${MAS_CLAUDE_FLOW__COMMAND:-$(CURDIR)/agents/claude-flow/claude-flow}" \
 	MAS_CLAUDE_CODE__CONFIG_DIR="$${MAS_CLAUDE_CODE__CONFIG_DIR:-$${CLAUDE_CONFIG_DIR:-$$HOME/.claude}}" \
 	exec "$(TARGET)/release/mas" serve
 
@@ -93,4 +94,4 @@ test-tools:
 
 clean: ## Remove build products and installed agent CLIs
 	$(CARGO) clean
-	rm -rf agents/node_modules agents/claude tests/tools/*/node_modules tests/tools/python/venv
+	rm -rf agents/node_modules agents/claude agents/claude-flow/node_modules agents/claude-flow/claude-flow tests/tools/*/node_modules tests/tools/python/venv

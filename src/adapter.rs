@@ -3,6 +3,7 @@
 //! The runner sees only the types here. The lines themselves are described in the adapter of each CLI.
 
 pub mod claude_code;
+pub mod claude_flow;
 pub mod mcp;
 
 use crate::model::{
@@ -30,6 +31,8 @@ pub struct LaunchRequest<'a> {
     pub permission_mode: PermissionMode,
     /// Tool rules allowed without asking.
     pub allowed_tools: &'a [String],
+    /// The file with the MCP servers it is to use; none when absent.
+    pub mcp_config: Option<&'a Path>,
     /// Whether the agent gets the tools of a team.
     pub team: bool,
     /// US dollars the process may spend, turns before it not counted.
@@ -68,6 +71,8 @@ pub struct Launch {
     pub argv: Vec<String>,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
+    /// Files it needs in the directory of the process: names and contents.
+    pub files: Vec<(&'static str, String)>,
 }
 
 /// One line for the CLI's stdin, known by an id so that a restarted server can tell whether it was written.

@@ -4,6 +4,7 @@ mod agents;
 mod auth;
 mod bounded;
 mod caller;
+mod claude_flow;
 mod docs;
 mod events;
 mod extract;

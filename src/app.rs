@@ -4,6 +4,7 @@ pub mod agents;
 mod answers;
 pub mod artifacts;
 mod checks;
+pub mod claude_flow;
 pub mod error;
 pub mod events;
 mod files;
@@ -26,6 +27,7 @@ use crate::{
     bus::Bus,
     model::{
         key::{Principal, Scope},
+        mcp::McpServers,
         project::Project,
         quota::KeyLimits,
         run::Provenance,
@@ -63,6 +65,10 @@ pub struct AppSettings {
     pub link_seconds: u32,
     /// Hosts files may be fetched from; a leading `*.` stands for any subdomain.
     pub file_hosts: Vec<String>,
+    /// Whether the backend claude-flow is set up.
+    pub has_claude_flow: bool,
+    /// MCP servers that projects and roles may attach to their agents.
+    pub mcp_servers: McpServers,
     /// The workflows that can be run.
     pub workflows: Arc<workflows::Catalogue>,
     /// Where everything of the gateway is stored.

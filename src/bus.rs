@@ -6,10 +6,11 @@ mod local;
 
 use crate::model::{
     id::{AgentId, ProposalId, SwarmId, TaskId, WorkflowRunId},
+    mirror::MirrorStatus,
     runner::{Pause, ProcessFacts, RunnerStatus},
     tunnel::TunnelStatus,
 };
-pub use local::{FactsGuard, Local, Subscription};
+pub use local::{FactsGuard, Local, Mirror, Subscription};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -120,6 +121,27 @@ impl Bus {
     pub fn tunnel_status(&self) -> Option<TunnelStatus> {
         match self {
             Self::Local(local) => local.tunnel_status(),
+        }
+    }
+
+    /// Tells what claude-flow says of its version, and with that that there is a mirror.
+    pub fn set_mirror_version(&self, version: Option<String>) {
+        match self {
+            Self::Local(local) => local.set_mirror_version(version),
+        }
+    }
+
+    /// Replaces the account of the mirror of a project.
+    pub fn set_mirror_status(&self, status: MirrorStatus) {
+        match self {
+            Self::Local(local) => local.set_mirror_status(status),
+        }
+    }
+
+    /// What the mirror has said. `None`: there is to be none.
+    pub fn mirror(&self) -> Option<Mirror> {
+        match self {
+            Self::Local(local) => local.mirror(),
         }
     }
 

@@ -1,21 +1,26 @@
 //! Configuration: built-in defaults → `mas.toml` → `MAS_*` → flags, validated once.
 //! The only reader of the process environment.
 
+mod claude_flow;
 mod data_dir;
 mod files;
 mod gc;
+mod project;
 mod telemetry;
 mod tunnel;
 mod validate;
 mod variables;
 
+pub use claude_flow::{ClaudeFlow, Mcp};
 pub use data_dir::{DataDir, write_private};
 pub use files::Files;
 pub use gc::Gc;
+pub use project::ProjectSettings;
 pub use telemetry::Telemetry;
 pub use tunnel::Tunnel;
 
 use crate::model::{
+    mcp::McpServers,
     pattern::any_matches,
     project::{DEFAULT_PROJECT, PermissionMode, Project},
     quota::KeyLimits,
@@ -71,6 +76,10 @@ pub struct Config {
     pub files: Files,
     /// The Claude Code CLI.
     pub claude_code: ClaudeCode,
+    /// claude-flow.
+    pub claude_flow: ClaudeFlow,
+    /// MCP servers for agents.
+    pub mcp: Mcp,
     /// The built-in scripted model.
     pub rehearsal: Rehearsal,
     /// The way in from outside.
@@ -86,6 +95,9 @@ pub struct Config {
     /// Environment agents inherit: what `claude_code.env_allow` lets through.
     #[serde(skip)]
     pub agent_env: BTreeMap<String, String>,
+    /// The servers that `mcp.servers_file` names.
+    #[serde(skip)]
+    pub mcp_servers: McpServers,
     /// Environment the tunnel client inherits: what `tunnel.env_allow` lets through.
     #[serde(skip)]
     pub tunnel_env: BTreeMap<String, String>,
@@ -223,24 +235,6 @@ pub struct Rehearsal {
     pub rules: PathBuf,
 }
 
-/// `[projects.NAME]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProjectSettings {
-    /// Absolute directory.
-    pub path: PathBuf,
-    /// See [`PermissionMode`].
-    #[serde(default = "accept_edits")]
-    pub permission_mode: PermissionMode,
-    /// Tool rules in the CLI's syntax.
-    #[serde(default)]
-    pub allowed_tools: Vec<String>,
-}
-
-const fn accept_edits() -> PermissionMode {
-    PermissionMode::AcceptEdits
-}
-
 /// What the command line may override.
 #[derive(Debug, Clone, Default)]
 #[expect(missing_docs, reason = "one field per flag of `mas serve`")]
@@ -327,6 +321,13 @@ impl Config {
             let variables = environment.iter().filter(|(name, _)| any_matches(patterns, name));
             variables.map(|(name, value)| (name.clone(), value.clone())).collect()
         };
+        // An empty variable is a list of one empty word.
+        self.claude_flow.tools.retain(|tool| !tool.is_empty());
+        let is_named = !self.mcp.servers_file.as_os_str().is_empty();
+        if !is_named {
+            self.mcp.servers_file = self.server.data_dir.join("mcp/servers.json");
+        }
+        self.mcp_servers = self.mcp.load(is_named, &self.projects)?;
         self.agent_env = allowed(&self.claude_code.env_allow);
         self.tunnel_env = allowed(&self.tunnel.env_allow);
         Ok(())
@@ -338,12 +339,13 @@ impl Config {
             path: self.server.data_dir.join("projects").join(DEFAULT_PROJECT),
             permission_mode: PermissionMode::AcceptEdits,
             allowed_tools: Vec::new(),
+            mcp_servers: Vec::new(),
         };
         let mut all = self.projects.clone();
         all.entry(DEFAULT_PROJECT.to_owned()).or_insert(scratch);
         all.into_iter()
-            .map(|(name, ProjectSettings { path, permission_mode, allowed_tools })| {
-                (name.clone(), Project { name, path, permission_mode, allowed_tools })
+            .map(|(name, ProjectSettings { path, permission_mode, allowed_tools, mcp_servers })| {
+                (name.clone(), Project { name, path, permission_mode, allowed_tools, mcp_servers })
             })
             .collect()
     }
@@ -365,7 +367,8 @@ impl Config {
     }
 }
 
-const LIST_SETTINGS: [&str; 4] = ["claude_code.models", "claude_code.env_allow", "files.hosts", "tunnel.env_allow"];
+const LIST_SETTINGS: [&str; 5] =
+    ["claude_code.models", "claude_code.env_allow", "claude_flow.tools", "files.hosts", "tunnel.env_allow"];
 
 fn is_list(variable: &str) -> bool {
     LIST_SETTINGS.iter().any(|key| variable == format!("mas_{}", key.replace('.', "__")))

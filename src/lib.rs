@@ -19,6 +19,7 @@
 //! | [`rehearsal`] | the scripted loopback model |
 //! | [`gpt`] | the rules of `ChatGPT`'s importer, a checker for any document, the GPT builder's sheet; pure |
 //! | [`tunnel`] | the way in from outside: a tunnel client, its public URL, the look at ourselves through it |
+//! | [`mirror`] | shows swarms, agents, tasks and proposals in claude-flow's records of each project |
 //! | [`cli`] | the command line and the composition root |
 //!
 //! * A task: `api::tasks` → `app::tasks` → `store::tasks` → bus → `runner::provision` → `runner::actor`.
@@ -36,6 +37,7 @@ pub mod cli;
 pub mod config;
 pub mod gpt;
 pub mod housekeeping;
+pub mod mirror;
 pub mod model;
 pub mod orchestrator;
 pub mod process;

@@ -45,6 +45,7 @@ mod command;
 mod dir;
 mod find;
 mod input;
+pub mod leftovers;
 mod lifeline;
 mod limits;
 pub mod lock;

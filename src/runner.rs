@@ -15,6 +15,7 @@ mod commit;
 mod gate;
 mod idle;
 mod machine;
+mod mcp;
 pub mod preflight;
 mod provision;
 mod recover;
@@ -26,6 +27,7 @@ use crate::{
     config,
     model::{
         id::{AgentId, KeyId, TaskId},
+        mcp::McpServers,
         project::Project,
         quota::KeyLimits,
         run::{Failure, FailureCode},
@@ -48,6 +50,10 @@ pub struct Settings {
     pub runner: config::Runner,
     /// `[claude_code]`
     pub claude_code: config::ClaudeCode,
+    /// `[claude_flow]`
+    pub claude_flow: config::ClaudeFlow,
+    /// MCP servers by name.
+    pub mcp_servers: McpServers,
     /// The gateway's own limits.
     pub limits: KeyLimits,
     /// Limits of keys that have none of their own.

@@ -18,12 +18,11 @@ mod account;
 mod check;
 mod client;
 mod incarnation;
-mod leftovers;
 
 use crate::{
     bus::Bus,
     config::{self, DataDir, write_private},
-    process::{Launcher, Watcher},
+    process::{Launcher, Watcher, leftovers},
 };
 use account::Account;
 use client::Client;

@@ -53,6 +53,7 @@ pub(crate) async fn direct(claude: &Path, model_url: &str) -> Turn {
         model: None,
         permission_mode: PermissionMode::AcceptEdits,
         allowed_tools: &[],
+        mcp_config: None,
         team: false,
         budget_usd: None,
         max_retries: 0,
@@ -74,7 +75,7 @@ pub(crate) async fn direct(claude: &Path, model_url: &str) -> Turn {
     let to_start_ms = ms(began.elapsed());
     let mut input = child.stdin.take().expect("piped");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let greeting = claude_code::initialize(Uuid::new_v4().to_string(), "You are the coder.", None, false);
+    let greeting = claude_code::initialize(Uuid::new_v4().to_string(), Some("You are the coder."), None, false);
     input.write_all(format!("{}\n", greeting.line).as_bytes()).await.expect("written");
     let mut asked = false;
     while let Some(line) = lines.next_line().await.expect("text") {

@@ -92,6 +92,9 @@ pub fn launch(request: &LaunchRequest<'_>) -> Launch {
             argv.extend(schema.map(|schema| format!("--json-schema={}", encode::without_format(schema))));
         }
     }
+    if let Some(file) = request.mcp_config {
+        argv.push(format!("--mcp-config={}", file.display()));
+    }
     if let Some(model) = request.model {
         argv.push(format!("--model={model}"));
     }
@@ -124,7 +127,7 @@ pub fn launch(request: &LaunchRequest<'_>) -> Launch {
     env.insert("CLAUDE_CODE_MAX_RETRIES".into(), request.max_retries.to_string());
     env.insert("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC".into(), "1".into());
     env.insert("DISABLE_AUTOUPDATER".into(), "1".into());
-    Launch { argv, env }
+    Launch { argv, env, files: vec![] }
 }
 
 #[cfg(test)]
@@ -141,6 +144,7 @@ mod tests {
             model: Some("sonnet"),
             permission_mode: PermissionMode::AcceptEdits,
             allowed_tools: &[],
+            mcp_config: None,
             team: false,
             budget_usd: Some(0.5),
             max_retries: 2,

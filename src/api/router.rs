@@ -4,7 +4,7 @@ use super::{
     agents, auth,
     bounded::Bounded,
     caller::{Caller, WayIn},
-    docs, events, files, health,
+    claude_flow, docs, events, files, health,
     limit::Limits,
     meter, monitoring, once,
     problem::{self, REQUEST_ID},
@@ -106,6 +106,8 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(team::list_team_messages, team::send_team_message))
         .routes(routes!(team::search_memory))
         .routes(routes!(monitoring::get_performance_report))
+        .routes(routes!(claude_flow::get_claude_flow_status))
+        .routes(routes!(claude_flow::list_mcp_servers))
         .routes(routes!(swarms::spawn_swarm))
         .routes(routes!(swarms::init_swarm))
         .routes(routes!(swarms::get_swarm_status))

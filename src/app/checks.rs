@@ -5,6 +5,7 @@ use super::{
     error::{AppError, FieldError},
 };
 use crate::model::{
+    agent::Backend,
     limits::{
         BUDGET_TOKENS, BUDGET_USD, IDEMPOTENCY_KEY_CHARS, MEMORY_BYTES, OUTPUT_BYTES, PROCESSES, TIMEOUT_SECONDS, TITLE_CHARS,
     },
@@ -79,6 +80,13 @@ impl Refusals {
         self.check(settings.projects.contains_key(name), "project", || {
             let known = settings.projects.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             format!("there is no such project; use one of: {known}")
+        });
+    }
+
+    pub(super) fn backend(&mut self, backend: Option<Backend>, settings: &AppSettings) {
+        self.check(backend != Some(Backend::ClaudeFlow) || settings.has_claude_flow, "backend", || {
+            "`claude-flow` is not set up on this gateway; use `claude-code`, or ask its operator to set `claude_flow.command`"
+                .into()
         });
     }
 

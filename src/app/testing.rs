@@ -8,6 +8,7 @@ use crate::{
         event::{Event, EventKind},
         id::{AgentId, KeyId, ProcessId, RunId},
         key::{Principal, Scope},
+        mcp::McpServers,
         project::{PermissionMode, Project},
         quota::{KeyLimits, WorkLimits},
         run::{Provenance, Run, RunOutcome},
@@ -174,6 +175,7 @@ pub(crate) fn settings() -> AppSettings {
         path: std::env::temp_dir(),
         permission_mode: PermissionMode::AcceptEdits,
         allowed_tools: vec![],
+        mcp_servers: vec![],
     };
     AppSettings {
         projects: ["default", "shop"].into_iter().map(|name| (name.to_owned(), project(name))).collect(),
@@ -185,6 +187,8 @@ pub(crate) fn settings() -> AppSettings {
         key_limits: KeyLimits::default(),
         link_seconds: 60,
         file_hosts: vec!["127.0.0.1".into()],
+        has_claude_flow: false,
+        mcp_servers: McpServers::default(),
         workflows: std::sync::Arc::default(),
         data_dir: std::env::temp_dir(),
         provenance: Provenance::Live,

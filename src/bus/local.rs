@@ -1,13 +1,14 @@
-//! The bus within one process: a table of the topics somebody listens to, and what runner and tunnel say of themselves.
+//! The bus within one process: a table of the topics somebody listens to, and what runner, tunnel and mirror say of themselves.
 
 use super::Topic;
 use crate::model::{
     id::AgentId,
+    mirror::MirrorStatus,
     runner::{Pause, ProcessFacts, RunnerStatus},
     tunnel::TunnelStatus,
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{Semaphore, watch};
@@ -22,12 +23,22 @@ impl std::fmt::Debug for Measure {
     }
 }
 
+/// What the mirror says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Mirror {
+    /// What claude-flow says of its version.
+    pub version: Option<String>,
+    /// By project.
+    pub projects: BTreeMap<String, MirrorStatus>,
+}
+
 /// State of an in-process bus. Its memory is bounded by the number of live subscriptions.
 #[derive(Debug, Default)]
 pub struct Local {
     topics: Mutex<HashMap<Topic, Listeners>>,
     runner: Mutex<RunnerStatus>,
     tunnel: Mutex<Option<TunnelStatus>>,
+    mirror: Mutex<Option<Mirror>>,
     places: Mutex<Option<(usize, Arc<Semaphore>)>>,
     facts: Mutex<HashMap<AgentId, (u64, Measure)>>,
 }
@@ -99,6 +110,18 @@ impl Local {
 
     pub(super) fn tunnel_status(&self) -> Option<TunnelStatus> {
         lock(&self.tunnel).clone()
+    }
+
+    pub(super) fn set_mirror_version(&self, version: Option<String>) {
+        lock(&self.mirror).get_or_insert_default().version = version;
+    }
+
+    pub(super) fn set_mirror_status(&self, status: MirrorStatus) {
+        lock(&self.mirror).get_or_insert_default().projects.insert(status.project.clone(), status);
+    }
+
+    pub(super) fn mirror(&self) -> Option<Mirror> {
+        lock(&self.mirror).clone()
     }
 
     fn unsubscribe(&self, topic: Topic) {

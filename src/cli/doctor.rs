@@ -2,12 +2,12 @@
 
 use super::output::{print, runtime};
 use crate::{
-    adapter::claude_code::TESTED_VERSION,
+    adapter::{claude_code::TESTED_VERSION, claude_flow},
     config::{Config, DataDir},
     process::run_command,
     runner::{
         Settings,
-        preflight::{cli_version, find_cli, is_logged_in},
+        preflight::{claude_flow_version, cli_version, find_claude_flow, find_cli, is_logged_in},
     },
     tunnel,
 };
@@ -44,6 +44,8 @@ async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
     let settings = Settings {
         runner: config.runner.clone(),
         claude_code: config.claude_code.clone(),
+        claude_flow: config.claude_flow.clone(),
+        mcp_servers: config.mcp_servers.clone(),
         limits: config.limits.of_gateway(),
         key_limits: config.limits.of_key(),
         projects: config.projects(),
@@ -55,6 +57,9 @@ async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
     if config.tunnel.is_wanted() {
         let finding = tunnel::problem(&config.tunnel, &config.tunnel_env).map_or_else(|| Good("the client is there".into()), Bad);
         findings.push(("tunnel", finding));
+    }
+    if config.claude_flow.is_wanted() {
+        findings.push(("claude-flow", claude_flow(&settings).await));
     }
     let executable = match find_cli(&settings) {
         Ok(executable) => executable,
@@ -94,6 +99,21 @@ async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
         },
     ));
     findings
+}
+
+async fn claude_flow(settings: &Settings) -> Finding {
+    let executable = match find_claude_flow(settings) {
+        Ok(executable) => executable,
+        Err(problem) => return Bad(problem),
+    };
+    match claude_flow_version(settings, &executable).await {
+        Ok(version) if version.ends_with(claude_flow::TESTED_VERSION) => Good(format!("{version} at {}", executable.display())),
+        Ok(version) => {
+            let tested = claude_flow::TESTED_VERSION;
+            Note(format!("{version} at {}; the gateway is tested with {tested}", executable.display()))
+        }
+        Err(problem) => Bad(problem),
+    }
 }
 
 fn data_dir(config: &Config) -> Finding {

@@ -6,7 +6,7 @@ use crate::{
     app::{App, AppSettings, keys::new_secret, workflows::Catalogue},
     bus::Bus,
     config::{Config, DataDir, write_private},
-    housekeeping,
+    housekeeping, mirror,
     model::{agent::AgentType, run::Provenance},
     orchestrator::{self, Orchestrator},
     process::lock,
@@ -80,6 +80,8 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let settings = runner::Settings {
         runner: config.runner.clone(),
         claude_code: config.claude_code.clone(),
+        claude_flow: config.claude_flow.clone(),
+        mcp_servers: config.mcp_servers.clone(),
         limits: config.limits.of_gateway(),
         key_limits: config.limits.of_key(),
         projects: config.projects(),
@@ -112,6 +114,16 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
         tokio::spawn(tunnel::supervise(settings, bus.clone(), close_tunnel.clone()))
     });
 
+    let mirroring = config.claude_flow.mirror.then(|| {
+        let settings = mirror::Settings {
+            command: config.claude_flow.command.clone(),
+            projects: config.projects(),
+            agent_env: config.agent_env.clone(),
+            data: data.clone(),
+        };
+        tokio::spawn(mirror::supervise(settings, store.clone(), bus.clone(), stop.clone()))
+    });
+
     let sockets = TaskTracker::new();
     let router = api::router(app, api_settings(config, metrics.clone()), stop.clone(), sockets.clone());
     let grace = Duration::from_secs(config.server.shutdown_seconds);
@@ -128,6 +140,9 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let grace = grace + Duration::from_secs(config.runner.exit_timeout_seconds);
     if tokio::time::timeout(grace, runner).await.is_err() {
         tracing::warn!("agents were still being ended at the end of the shutdown time");
+    }
+    if let Some(mirroring) = mirroring {
+        drop(mirroring.await);
     }
     drop(orchestrating.await);
     // It lets go where it is; what is half removed goes next time.
@@ -205,6 +220,8 @@ pub(super) fn app_settings(config: &Config) -> AppSettings {
         key_limits: config.limits.of_key(),
         link_seconds: config.files.link_seconds,
         file_hosts: config.files.hosts.clone(),
+        has_claude_flow: config.claude_flow.is_wanted(),
+        mcp_servers: config.mcp_servers.clone(),
         workflows: Arc::new(Catalogue::load(&config.server.data_dir.join("workflows"), &|role| {
             role.parse::<AgentType>().is_ok()
         })),

@@ -62,6 +62,14 @@ impl DataDir {
     pub fn workspaces(&self) -> PathBuf {
         self.0.join("workspaces")
     }
+    /// Holds the one executable that claude-flow is to find as `claude`.
+    pub fn hive_bin(&self) -> PathBuf {
+        self.0.join("claude-flow/bin")
+    }
+    /// Processes of the mirror.
+    pub fn mirror(&self) -> PathBuf {
+        self.0.join("claude-flow/mirror")
+    }
     /// What runs of workflows leave as files.
     pub fn outputs(&self) -> PathBuf {
         self.0.join("outputs")

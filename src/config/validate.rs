@@ -34,6 +34,7 @@ impl Config {
         }
         self.tunnel.validate()?;
         self.telemetry.validate()?;
+        self.claude_flow.validate()?;
         let bounded = [
             ("server.shutdown_seconds", self.server.shutdown_seconds, YEAR),
             ("server.request_timeout_seconds", self.server.request_timeout_seconds, YEAR),

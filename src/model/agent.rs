@@ -72,6 +72,8 @@ word_enum! {
     Backend {
         /// Anthropic's Claude Code.
         ClaudeCode = "claude-code",
+        /// Claude Code as the queen of a hive of claude-flow, which starts it.
+        ClaudeFlow = "claude-flow",
     }
 }
 

@@ -33,4 +33,6 @@ pub struct Project {
     pub permission_mode: PermissionMode,
     /// Tool rules allowed without asking, in the CLI's syntax (`Bash(git *)`, `Edit`).
     pub allowed_tools: Vec<String>,
+    /// MCP servers attached to its agents, by their names in the registry; their tools are allowed without asking.
+    pub mcp_servers: Vec<String>,
 }

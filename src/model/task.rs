@@ -1,7 +1,7 @@
 //! Tasks: pieces of work somebody asked for, and the only legal ways their status may change.
 
 use super::{
-    agent::AgentType,
+    agent::{AgentType, Backend},
     id::{AgentId, KeyId, RunId, TaskId, WorkflowRunId},
     quota::WorkLimits,
     run::{Failure, Provenance},
@@ -133,6 +133,8 @@ pub struct Task {
     pub description: String,
     /// The role to give the agent.
     pub agent_type: AgentType,
+    /// The CLI to do it.
+    pub backend: Backend,
     /// The project to work in.
     pub project: String,
     /// The model asked for; the CLI's default when absent.

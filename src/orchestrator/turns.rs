@@ -64,6 +64,7 @@ impl Orchestrator {
             title: spec.title.clone(),
             description: spec.prompt.clone(),
             agent_type: agent_type(&spec.role),
+            backend: Backend::ClaudeCode,
             project: run.project.clone(),
             model: spec.model.clone().or_else(|| self.settings.default_model.clone()).filter(|_| agent.is_none()),
             priority: Priority::Normal,

@@ -18,7 +18,7 @@ pub(super) use types::{Brief, Conversation, Effect, Fate, Input, Joining, NotBef
 pub(super) use watchdog::WatchLimits;
 
 use crate::{
-    adapter::{Outgoing, Question, SessionState, Signal, claude_code, mcp},
+    adapter::{Outgoing, Question, SessionState, Signal, claude_code, claude_flow, mcp},
     model::{
         agent::Backend,
         event::EventKind,
@@ -165,13 +165,16 @@ impl Machine {
     fn greeting(brief: &Brief) -> Outgoing {
         let schema = brief.order.as_ref().and_then(|order| order.output_schema.as_ref());
         match brief.backend {
-            Backend::ClaudeCode => claude_code::initialize(fresh_id(), &brief.role, schema, brief.team),
+            Backend::ClaudeCode => claude_code::initialize(fresh_id(), Some(&brief.role), schema, brief.team),
+            // The role is part of what its start adds to the system prompt; the handshake would replace that.
+            Backend::ClaudeFlow => claude_code::initialize(fresh_id(), None, schema, brief.team),
         }
     }
 
     fn line(&mut self, brief: &Brief, now: DateTime<Utc>, line: &str, reaction: &mut Reaction) {
         let parsed = match brief.backend {
             Backend::ClaudeCode => claude_code::parse_line(&mut self.session, line),
+            Backend::ClaudeFlow => claude_flow::parse_line(&mut self.session, line),
         };
         self.output_bytes += line.len() as u64 + 1;
         self.has_session |= parsed.events.iter().any(is_session_start);
@@ -282,7 +285,9 @@ impl Machine {
         }
         let call = self.calls.remove(0);
         reaction.send.push(match brief.backend {
-            Backend::ClaudeCode => claude_code::mcp_response(&call.request_id, &mcp::called(&call.rpc_id, answer)),
+            Backend::ClaudeCode | Backend::ClaudeFlow => {
+                claude_code::mcp_response(&call.request_id, &mcp::called(&call.rpc_id, answer))
+            }
         });
     }
 

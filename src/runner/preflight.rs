@@ -2,11 +2,12 @@
 
 use super::{Runner, Settings};
 use crate::{
-    adapter::{LaunchRequest, Session, SessionState, Signal, claude_code},
+    adapter::{LaunchRequest, Session, SessionState, Signal, claude_code, claude_flow},
     model::{project::PermissionMode, runner::RunnerStatus},
     process::{find_program, run_command},
 };
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -30,14 +31,40 @@ pub fn find_cli(settings: &Settings) -> Result<PathBuf, String> {
     })
 }
 
-/// The text of `--version`. The error says what to do.
+/// Where claude-flow is. The error says what to do.
+pub fn find_claude_flow(settings: &Settings) -> Result<PathBuf, String> {
+    let command = &settings.claude_flow.command;
+    if command.is_empty() {
+        return Err("the backend `claude-flow` is not set up; set `claude_flow.command`, or use `claude-code`".into());
+    }
+    let path = settings.agent_env.get("PATH").map_or("", String::as_str);
+    find_program(command, path).ok_or_else(|| {
+        format!(
+            "claude-flow, `{command}`, was not found or is not executable; install it with `agents/install.sh claude-flow` or \
+             name it in `claude_flow.command`"
+        )
+    })
+}
+
+/// The text of the CLI's `--version`. The error says what to do.
 pub async fn cli_version(settings: &Settings, executable: &Path) -> Result<String, String> {
     let mut env = settings.agent_env.clone();
     env.insert("CLAUDE_CONFIG_DIR".into(), settings.claude_code.config_dir.to_string_lossy().into_owned());
     env.insert("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC".into(), "1".into());
     env.insert("DISABLE_AUTOUPDATER".into(), "1".into());
+    version(executable, &env).await
+}
+
+/// The text of claude-flow's `--version`. The error says what to do.
+pub async fn claude_flow_version(settings: &Settings, executable: &Path) -> Result<String, String> {
+    let mut env = settings.agent_env.clone();
+    claude_flow::quiet(&mut env);
+    version(executable, &env).await
+}
+
+async fn version(executable: &Path, env: &BTreeMap<String, String>) -> Result<String, String> {
     let shown = executable.display().to_string();
-    let output = run_command(&[&shown, "--version"], Path::new("/"), &env, None, VERSION_TIMEOUT, 4096)
+    let output = run_command(&[&shown, "--version"], Path::new("/"), env, None, VERSION_TIMEOUT, 4096)
         .await
         .map_err(|error| format!("`{shown} --version` did not run: {error}"))?;
     if !output.success() {
@@ -77,6 +104,7 @@ pub async fn is_logged_in(settings: &Settings, executable: &Path) -> Result<bool
         model: None,
         permission_mode: PermissionMode::Default,
         allowed_tools: &[],
+        mcp_config: None,
         team: false,
         budget_usd: None,
         max_retries: 0,
@@ -86,7 +114,7 @@ pub async fn is_logged_in(settings: &Settings, executable: &Path) -> Result<bool
     };
     let launch = claude_code::launch(&request);
     let argv: Vec<&str> = launch.argv.iter().map(String::as_str).collect();
-    let greeting = claude_code::initialize("doctor".into(), "", None, false).line + "\n";
+    let greeting = claude_code::initialize("doctor".into(), None, None, false).line + "\n";
     let output = run_command(&argv, Path::new("/"), &launch.env, Some(&greeting), VERSION_TIMEOUT, 1 << 20)
         .await
         .map_err(|error| format!("`{}` did not run: {error}", executable.display()))?;

@@ -5,7 +5,7 @@ use super::{
     actor::{Actor, Flow},
     brief::no_agent,
     machine::{Beginning, Machine, Turn},
-    preflight::find_cli,
+    preflight::{find_claude_flow, find_cli},
     workspace::Git,
 };
 use crate::{
@@ -156,7 +156,11 @@ impl Runner {
 
     /// Makes sure that the CLI is there and that the agent has its directory, and a fork its conversation.
     async fn prepare(&self, agent: &mut Agent) -> Result<(), Failure> {
-        find_cli(&self.settings).map_err(|problem| Failure::new(FailureCode::AgentUnavailable, problem))?;
+        let unavailable = |problem| Failure::new(FailureCode::AgentUnavailable, problem);
+        find_cli(&self.settings).map_err(unavailable)?;
+        if agent.backend == Backend::ClaudeFlow {
+            find_claude_flow(&self.settings).map_err(unavailable)?;
+        }
         let source = match agent.forked_from.filter(|_| !agent.session_started) {
             None => None,
             Some(id) => Some(self.rested(id).await?),
@@ -198,7 +202,9 @@ impl Runner {
     pub(super) fn session_file(&self, agent: &Agent) -> PathBuf {
         let config_dir = &self.settings.claude_code.config_dir;
         match agent.backend {
-            Backend::ClaudeCode => claude_code::session_file(config_dir, Path::new(&agent.workspace), agent.session_id),
+            Backend::ClaudeCode | Backend::ClaudeFlow => {
+                claude_code::session_file(config_dir, Path::new(&agent.workspace), agent.session_id)
+            }
         }
     }
 
@@ -285,7 +291,7 @@ fn new_agent(task: &Task) -> Agent {
         key_id: task.key_id,
         name: Agent::default_name(task.agent_type, id),
         agent_type: task.agent_type,
-        backend: Backend::ClaudeCode,
+        backend: task.backend,
         project: task.project.clone(),
         model: task.model.clone(),
         status: AgentStatus::Starting,

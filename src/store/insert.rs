@@ -94,9 +94,9 @@ impl Quota {
 pub(super) const INSERT_TASK: &str = "INSERT INTO task (id, owner, title, description, agent_type, project, model, priority, \
                            timeout_seconds, budget_usd, on_lost, output_schema, idempotency_key, request_hash, status, generation, \
                            cancel_requested, agent_id, run_id, failure, provenance, created_at, updated_at, started_at, \
-                           ended_at, key_id, limits, mode, workflow_run_id, workspace_name, reviewed, traceparent) VALUES ($1, $2, $3, $4, $5, \
+                           ended_at, key_id, limits, mode, workflow_run_id, workspace_name, reviewed, traceparent, backend) VALUES ($1, $2, $3, $4, $5, \
                            $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, \
-                           $27, $28, $29, $30, $31, $32) \
+                           $27, $28, $29, $30, $31, $32, $33) \
                            ON CONFLICT (owner, idempotency_key) DO NOTHING";
 const EXISTING_TASK: &str = "SELECT * FROM task WHERE owner = $1 AND idempotency_key = $2";
 const EXISTING_AGENT: &str = "SELECT * FROM agent WHERE owner = $1 AND idempotency_key = $2";
@@ -144,6 +144,7 @@ macro_rules! bind_task {
             .bind($task.workspace_name.as_deref().map($crate::store::db::text))
             .bind($task.reviewed)
             .bind($task.traceparent.as_deref())
+            .bind($task.backend.as_str())
     };
 }
 pub(super) use bind_task;

@@ -65,7 +65,7 @@ pub struct ProposalStep {
 }
 
 #[derive(sqlx::FromRow)]
-struct ProposalRow {
+pub(super) struct ProposalRow {
     id: Uuid,
     owner: String,
     key_id: Option<Uuid>,
@@ -88,7 +88,7 @@ struct ProposalRow {
 }
 
 impl ProposalRow {
-    fn into_proposal(self) -> Result<Proposal, StoreError> {
+    pub(super) fn into_proposal(self) -> Result<Proposal, StoreError> {
         Ok(Proposal {
             id: self.id.into(),
             owner: self.owner,

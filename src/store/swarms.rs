@@ -54,7 +54,7 @@ pub struct SwarmTotals {
 
 /// A row of `swarm`.
 #[derive(sqlx::FromRow)]
-struct SwarmRow {
+pub(super) struct SwarmRow {
     id: Uuid,
     owner: String,
     key_id: Option<Uuid>,
@@ -75,7 +75,7 @@ struct SwarmRow {
 }
 
 impl SwarmRow {
-    fn into_swarm(self) -> Result<Swarm, StoreError> {
+    pub(super) fn into_swarm(self) -> Result<Swarm, StoreError> {
         Ok(Swarm {
             id: self.id.into(),
             owner: self.owner,

@@ -87,6 +87,7 @@ pub(super) struct TaskRow {
     workspace_name: Option<String>,
     reviewed: bool,
     traceparent: Option<String>,
+    backend: String,
 }
 
 impl TaskRow {
@@ -113,6 +114,7 @@ impl TaskRow {
             workflow_run_id: self.workflow_run_id.map(Into::into),
             workspace_name: self.workspace_name,
             reviewed: self.reviewed,
+            backend: word(&self.backend)?,
             on_lost: word(&self.on_lost)?,
             output_schema: self.output_schema.as_ref().map(JsonText::parse).transpose()?,
             idempotency_key: self.idempotency_key,

@@ -5,11 +5,10 @@ use super::{
     account::Account,
     check::{Verdict, check},
     client::{Client, Said},
-    leftovers,
 };
 use crate::{
     model::id::ProcessId,
-    process::{ExitRecord, Launched, Launcher, Lifeline, ProcessDir, Spec, Tail, TailBatch, Watcher},
+    process::{ExitRecord, Launched, Launcher, Lifeline, ProcessDir, Spec, Tail, TailBatch, Watcher, leftovers},
 };
 use futures::future::{BoxFuture, FutureExt};
 use reqwest::Url;

@@ -26,6 +26,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("orchestrator", &["model", "store", "bus"]),
         ("housekeeping", &["model", "config", "process", "store"]),
         ("tunnel", &["model", "config", "process", "bus"]),
+        ("mirror", &["model", "config", "adapter", "process", "store", "bus"]),
         // The composition root.
         (
             "cli",
@@ -46,6 +47,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "orchestrator",
                 "housekeeping",
                 "tunnel",
+                "mirror",
             ],
         ),
         ("lib", &[]),

@@ -8,6 +8,7 @@ mod agents;
 mod architecture;
 mod auth;
 mod chatgpt;
+mod claude_flow;
 mod clients;
 mod commands;
 mod consensus;

@@ -14,12 +14,15 @@ fn answer(request_id: &str, response: &Value) -> Outgoing {
     Outgoing { id: request_id.to_owned(), line }
 }
 
-/// The handshake. `role` is added to the system prompt; `schema` makes every turn end with a structured answer.
-/// The CLI ignores a schema that has `format` anywhere (seen with 2.1.197), so it gets the schema without;
-/// answers are validated against the whole schema here. With `team` we are an MCP server for the CLI, which asks us at once
-/// and answers the handshake once we have answered.
-pub fn initialize(id: String, role: &str, schema: Option<&Value>, team: bool) -> Outgoing {
-    let mut request = json!({"subtype": "initialize", "appendSystemPrompt": role});
+/// The handshake. `role` is added to the system prompt, in place of what the command line adds; `schema` makes every turn
+/// end with a structured answer. The CLI ignores a schema that has `format` anywhere (seen with 2.1.197), so it gets the
+/// schema without; answers are validated against the whole schema here. With `team` we are an MCP server for the CLI, which
+/// asks us at once and answers the handshake once we have answered.
+pub fn initialize(id: String, role: Option<&str>, schema: Option<&Value>, team: bool) -> Outgoing {
+    let mut request = json!({"subtype": "initialize"});
+    if let Some(role) = role {
+        request["appendSystemPrompt"] = role.into();
+    }
     if let Some(schema) = schema {
         request["jsonSchema"] = without_format(schema);
     }
@@ -115,7 +118,7 @@ mod tests {
     fn every_line_is_one_json_object_that_holds_its_id() {
         let hostile = "line one\nline two \u{2028} \"quoted\" \u{0}";
         for outgoing in [
-            initialize("a-1".into(), hostile, Some(&json!({"type": "object"})), true),
+            initialize("a-1".into(), Some(hostile), Some(&json!({"type": "object"})), true),
             user_message("a-2".into(), hostile),
             interrupt("a-3".into()),
             deny("a-4", hostile),

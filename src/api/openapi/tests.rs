@@ -17,6 +17,7 @@ const OPERATIONS: &[&str] = &[
     "get_agent",
     "get_agent_inbox",
     "get_agent_output",
+    "get_claude_flow_status",
     "get_consensus_status",
     "get_health",
     "get_metrics",
@@ -32,6 +33,7 @@ const OPERATIONS: &[&str] = &[
     "interrupt_agents",
     "list_agents",
     "list_events",
+    "list_mcp_servers",
     "list_task_events",
     "list_task_files",
     "list_tasks",
@@ -237,7 +239,7 @@ fn vocabularies_are_listed_as_they_are_written() {
     let document = full();
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["TaskStatus"]["enum"][2], "in_progress");
-    assert_eq!(schemas["Backend"]["enum"], serde_json::json!(["claude-code"]));
+    assert_eq!(schemas["Backend"]["enum"], serde_json::json!(["claude-code", "claude-flow"]));
     let actions = actions();
     let roles = "/paths/~1tasks/post/requestBody/content/application~1json/schema/properties/agent_type/enum/1";
     assert_eq!(actions.pointer(roles), Some(&"coder".into()));

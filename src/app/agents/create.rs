@@ -137,6 +137,7 @@ impl CreateAgent {
         common(&mut refusals, self.name.as_deref(), self.idempotency_key.as_deref());
         let project = self.project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
         refusals.project(&project, settings);
+        refusals.backend(self.backend, settings);
         if let Some(model) = &self.model {
             refusals.model(model, &settings.models);
         }

@@ -97,6 +97,7 @@ impl SendMessage {
             workflow_run_id: None,
             workspace_name: None,
             reviewed: false,
+            backend: agent.backend,
             on_lost: OnLost::Resume,
             output_schema: None,
             idempotency_key: self.idempotency_key,

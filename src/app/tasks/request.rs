@@ -11,7 +11,7 @@ use crate::{
         wait::wait_seconds,
     },
     model::{
-        agent::AgentType,
+        agent::{AgentType, Backend},
         id::TaskId,
         key::Principal,
         limits::{DESCRIPTION_CHARS, IDEMPOTENCY_KEY_CHARS, TIMEOUT_SECONDS, TITLE_CHARS},
@@ -37,6 +37,9 @@ pub struct CreateTask {
     /// The role of the agent. Left out: coder.
     #[schema(nullable = false)]
     pub agent_type: Option<AgentType>,
+    /// The CLI to do it. Left out: claude-code.
+    #[schema(nullable = false)]
+    pub backend: Option<Backend>,
     /// The project to work in. Left out: `default`.
     #[schema(nullable = false, min_length = 1)]
     pub project: Option<String>,
@@ -145,6 +148,7 @@ impl CreateTask {
         });
         let project = self.project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
         refusals.project(&project, settings);
+        refusals.backend(self.backend, settings);
         if let Some(model) = &self.model {
             refusals.model(model, &settings.models);
         }
@@ -178,6 +182,7 @@ impl CreateTask {
             workflow_run_id: None,
             workspace_name: None,
             reviewed: false,
+            backend: self.backend.unwrap_or(Backend::ClaudeCode),
             on_lost: self.on_lost.unwrap_or(OnLost::Resume),
             output_schema: self.output_schema,
             idempotency_key: self.idempotency_key,
@@ -203,7 +208,7 @@ impl CreateTask {
 impl CreateTask {
     /// How long the caller waits is not part of the work.
     fn hash(&self) -> String {
-        request_hash(&serde_json::json!([
+        let mut asked = serde_json::json!([
             self.title,
             self.description,
             self.agent_type,
@@ -220,7 +225,12 @@ impl CreateTask {
             self.on_lost,
             self.output_schema,
             self.files.iter().flatten().map(FileRef::identity).collect::<Vec<_>>(),
-        ]))
+        ]);
+        // Requests that name none hash as they did before there was a choice.
+        if let (Some(backend), Some(fields)) = (self.backend, asked.as_array_mut()) {
+            fields.push(backend.as_str().into());
+        }
+        request_hash(&asked)
     }
 }
 

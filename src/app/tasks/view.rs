@@ -3,7 +3,7 @@
 use crate::{
     app::{events::EventResource, size::excerpt},
     model::{
-        agent::AgentType,
+        agent::{AgentType, Backend},
         id::{AgentId, TaskId},
         run::{Changes, Failure, FailureCode, Provenance, Run, Usage},
         runner::Pause,
@@ -19,7 +19,7 @@ const EXCERPT_CHARS: usize = 200;
 
 /// A task with everything that came of it so far.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"id": "task_0193f2a87c3e7d10b5a1c2d3e4f50617", "title": "Add a health check", "description": "Add GET /health to the server in src/main.rs and a test for it.", "agent_type": "coder", "project": "default", "priority": "normal", "status": "in_progress", "progress": "running Bash", "timeout_seconds": 3600, "on_lost": "resume", "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:04Z", "next_step": "The task is still running. Call get_task with wait_seconds=40 again."}))]
+#[schema(example = json!({"id": "task_0193f2a87c3e7d10b5a1c2d3e4f50617", "title": "Add a health check", "description": "Add GET /health to the server in src/main.rs and a test for it.", "agent_type": "coder", "backend": "claude-code", "project": "default", "priority": "normal", "status": "in_progress", "progress": "running Bash", "timeout_seconds": 3600, "on_lost": "resume", "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:04Z", "next_step": "The task is still running. Call get_task with wait_seconds=40 again."}))]
 pub struct TaskResource {
     /// The task's id.
     pub id: TaskId,
@@ -29,6 +29,8 @@ pub struct TaskResource {
     pub description: String,
     /// The role of the agent.
     pub agent_type: AgentType,
+    /// The CLI that does it.
+    pub backend: Backend,
     /// The project it works in.
     pub project: String,
     /// The model asked for, else the one that answered.
@@ -171,6 +173,7 @@ impl TaskResource {
             title: task.title,
             description: task.description,
             agent_type: task.agent_type,
+            backend: task.backend,
             project: task.project,
             model: task.model.or(outcome.model),
             priority: task.priority,

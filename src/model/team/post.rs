@@ -187,6 +187,7 @@ pub fn wake_task(agent: &Agent, message: &TeamMessage, timeout_seconds: u32) -> 
         title: format!("Answer: {subject}"),
         description,
         agent_type: agent.agent_type,
+        backend: agent.backend,
         project: agent.project.clone(),
         model: None,
         priority: message.priority,

@@ -1,6 +1,7 @@
 //! A question as a turn of an agent, and what came of it.
 
 use crate::model::{
+    agent::Backend,
     consensus::{Answer, Cast, Phase, Rules, read_answer, schema_of},
     id::TaskId,
     proposal::{BallotRecord, Proposal},
@@ -61,6 +62,7 @@ pub(super) fn task_of(proposal: &Proposal, record: &BallotRecord, words: String,
         title: format!("{} of voter {}: {question}", record.phase, record.place + 1),
         description: words,
         agent_type: seat.agent_type,
+        backend: Backend::ClaudeCode,
         project: seat.project.clone(),
         model: seat.model.clone().filter(|_| seat.agent_id.is_none()),
         priority: Priority::Normal,

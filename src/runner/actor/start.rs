@@ -2,21 +2,31 @@
 
 use super::{Actor, Flow, until};
 use crate::{
-    adapter::{LaunchRequest, Outgoing, Session, claude_code},
+    adapter::{
+        Launch, LaunchRequest, Outgoing, Session, claude_code,
+        claude_flow::{self, Hive},
+    },
     bus::Topic,
     model::{agent::Backend, event::EventKind, project::PermissionMode},
     process::{self, ExitReason, ExitRecord, LaunchError, Launched, Liveness, Spec, Started},
     runner::{
         brief::process_budget,
         machine::{Beginning, Fate, Input, Reaction, SHIM_GRACE},
-        preflight::find_cli,
+        preflight::{find_claude_flow, find_cli},
     },
 };
 use chrono::{TimeDelta, Utc};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use uuid::Uuid;
 
 /// File in the process directory that holds what is added to the system prompt; user text is no argument.
 const SYSTEM_PROMPT: &str = "system-prompt";
+/// File in the process directory that holds the MCP servers of the agent, with their secrets.
+const MCP_CONFIG: &str = "mcp.json";
 /// How long a shim may take from its start to its lock. Milliseconds in practice.
 const SETTLE: TimeDelta = TimeDelta::seconds(3);
 /// Between two looks at a directory nothing tells news of.
@@ -207,6 +217,14 @@ impl Actor {
         let project = settings.projects.get(&self.agent.project);
         let schema = self.brief.order.as_ref().and_then(|order| order.output_schema.as_ref());
         let system_prompt = self.dir.file(SYSTEM_PROMPT);
+        let flow = match self.agent.backend {
+            Backend::ClaudeCode => None,
+            Backend::ClaudeFlow => Some(find_claude_flow(settings).map_err(spawn_failed)?),
+        };
+        let attached = self.runner.attached(&self.agent, &self.dir, flow.as_deref());
+        let mcp_config = self.dir.file(MCP_CONFIG);
+        let allowed_tools: Vec<String> =
+            project.into_iter().flat_map(|project| &project.allowed_tools).chain(&attached.allowed).cloned().collect();
         let request = LaunchRequest {
             executable: &executable,
             session_id: self.agent.session_id,
@@ -219,7 +237,8 @@ impl Actor {
                 .or(self.agent.model.as_deref())
                 .or_else(|| Some(settings.claude_code.default_model.as_str()).filter(|model| !model.is_empty())),
             permission_mode: project.map_or(PermissionMode::Default, |project| project.permission_mode),
-            allowed_tools: project.map_or(&[], |project| &project.allowed_tools),
+            allowed_tools: &allowed_tools,
+            mcp_config: attached.config.is_some().then_some(&mcp_config),
             team: self.brief.team,
             budget_usd: process_budget(&self.brief, self.machine.turn.as_ref()),
             max_retries: settings.claude_code.max_retries,
@@ -229,6 +248,7 @@ impl Actor {
         };
         let launch = match self.agent.backend {
             Backend::ClaudeCode => claude_code::launch(&request),
+            Backend::ClaudeFlow => self.hive(&request, flow.as_deref(), &system_prompt).map_err(spawn_failed)?,
         };
         let work = self.brief.order.as_ref().map_or(self.brief.park_after, |order| order.timeout);
         let spec = Spec {
@@ -240,7 +260,9 @@ impl Actor {
             max_processes: self.brief.max_processes.map(|(most, _)| most),
             stop_grace_ms: STOP_GRACE.as_millis().try_into().unwrap_or(u64::MAX),
         };
-        let files = [(SYSTEM_PROMPT, self.brief.role.as_str())];
+        let mut files = vec![(SYSTEM_PROMPT, self.brief.role.as_str())];
+        files.extend(attached.config.as_deref().map(|config| (MCP_CONFIG, config)));
+        files.extend(launch.files.iter().map(|(name, content)| (*name, content.as_str())));
         let launched = self.runner.launcher.launch(&self.dir, spec, &launch.env, &files).await;
         match launched {
             Ok(Launched::Running(started)) => Ok(started),
@@ -249,6 +271,34 @@ impl Actor {
             Err(error) => Err(spawn_failed(error.to_string())),
         }
     }
+
+    /// How the agent's CLI is started by claude-flow.
+    fn hive(&self, request: &LaunchRequest<'_>, flow: Option<&Path>, system_prompt: &Path) -> Result<Launch, String> {
+        let bin = self.runner.settings.data.hive_bin();
+        place_wrapper(&bin).map_err(|error| format!("{} cannot be prepared: {error}", bin.display()))?;
+        let hive = Hive {
+            executable: flow.unwrap_or(Path::new("claude-flow")),
+            bin: &bin,
+            process_dir: self.dir.path(),
+            workspace: Path::new(&self.agent.workspace),
+            system_prompt,
+            agent_type: self.agent.agent_type,
+        };
+        Ok(claude_flow::launch(&hive, request))
+    }
+}
+
+/// Makes sure that claude-flow finds our `claude`, whole, also beside another start.
+fn place_wrapper(bin: &Path) -> std::io::Result<()> {
+    let place = bin.join("claude");
+    if std::fs::read_to_string(&place).is_ok_and(|text| text == claude_flow::WRAPPER) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(bin)?;
+    let new = bin.with_file_name(format!("{}.new", Uuid::new_v4()));
+    std::fs::write(&new, claude_flow::WRAPPER)?;
+    std::fs::set_permissions(&new, PermissionsExt::from_mode(0o700))?;
+    std::fs::rename(new, place)
 }
 
 /// What came of the wait for a start.

@@ -54,7 +54,7 @@ impl Actor {
         let kept = tokio::fs::read(self.runner.session_file(&self.agent)).await.unwrap_or_default();
         let kept = String::from_utf8_lossy(&kept);
         let holds = |id: &str| match self.agent.backend {
-            Backend::ClaudeCode => claude_code::holds_message(&kept, id),
+            Backend::ClaudeCode | Backend::ClaudeFlow => claude_code::holds_message(&kept, id),
         };
         let mut holds_prompt = false;
         if let Some(turn) = &mut self.machine.turn
@@ -62,7 +62,7 @@ impl Actor {
         {
             holds_prompt = holds(id);
             turn.kept_answer = match self.agent.backend {
-                Backend::ClaudeCode => claude_code::kept_answer(&kept, id),
+                Backend::ClaudeCode | Backend::ClaudeFlow => claude_code::kept_answer(&kept, id),
             };
         }
         if let Some(joining) = &mut self.machine.joining {

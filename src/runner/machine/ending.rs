@@ -207,6 +207,7 @@ impl Machine {
                     "the agent CLI could not be started: {detail}. Check `{}.command`; `mas doctor` tells what is missing.",
                     match brief.backend {
                         Backend::ClaudeCode => "claude_code",
+                        Backend::ClaudeFlow => "claude_flow",
                     }
                 ),
             ),
@@ -256,7 +257,7 @@ impl Machine {
     pub(super) fn interrupt(&mut self, verdict: Verdict, brief: &Brief, now: DateTime<Utc>, reaction: &mut Reaction) {
         reaction.events.push(EventKind::status(if verdict == Verdict::Cancelled { "cancelling" } else { "timing_out" }));
         reaction.send.push(match brief.backend {
-            Backend::ClaudeCode => claude_code::interrupt(fresh_id()),
+            Backend::ClaudeCode | Backend::ClaudeFlow => claude_code::interrupt(fresh_id()),
         });
         reaction.agent = Some(AgentStatus::Interrupting);
         self.decide(Some(verdict), "stopping");

@@ -171,7 +171,7 @@ impl Machine {
             turn.prompt_id = Some(id.clone());
         }
         reaction.send.push(match brief.backend {
-            Backend::ClaudeCode => claude_code::user_message(id, &order.prompt),
+            Backend::ClaudeCode | Backend::ClaudeFlow => claude_code::user_message(id, &order.prompt),
         });
     }
 
@@ -194,7 +194,7 @@ impl Machine {
         }
         self.joining = Some(Joining { task_id, is_kept: false });
         reaction.send.push(match brief.backend {
-            Backend::ClaudeCode => claude_code::user_message(task_id.uuid().to_string(), text),
+            Backend::ClaudeCode | Backend::ClaudeFlow => claude_code::user_message(task_id.uuid().to_string(), text),
         });
     }
 
@@ -251,7 +251,7 @@ impl Machine {
         let is_limited = brief.order.as_ref().is_some_and(|order| !order.caps.is_empty());
         if self.phase == Phase::Working && is_limited && events.iter().any(|event| matches!(event, EventKind::Usage { .. })) {
             reaction.send.push(match brief.backend {
-                Backend::ClaudeCode => claude_code::ask_usage(fresh_id()),
+                Backend::ClaudeCode | Backend::ClaudeFlow => claude_code::ask_usage(fresh_id()),
             });
         }
     }

@@ -106,6 +106,7 @@ pub(crate) fn task(owner: &str) -> Task {
         workflow_run_id: None,
         workspace_name: None,
         reviewed: false,
+        backend: Backend::ClaudeCode,
         on_lost: mas_gateway::model::task::OnLost::Resume,
         output_schema: None,
         idempotency_key: None,

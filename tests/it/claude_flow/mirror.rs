@@ -1,0 +1,146 @@
+//! The mirror: what claude-flow's own commands show of our swarms, agents and tasks.
+
+use super::claude_flow;
+use crate::support::{PATIENCE, TestApp};
+use chrono::{SubsecRound, Utc};
+use mas_gateway::{
+    model::{
+        id::{ProcessId, SwarmId},
+        run::Provenance,
+        swarm::{Swarm, SwarmStatus, Topology},
+    },
+    process::{Liveness, ProcessDir},
+    store::{Inserted, Quota, Store},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::{path::Path, process::Command, time::Duration};
+
+/// What a command of claude-flow's shows in the project, as anybody would call it there.
+fn shown(project: &Path, arguments: &[&str]) -> Value {
+    let output = Command::new(claude_flow())
+        .args(arguments)
+        .args(["--format", "json"])
+        .env("RUFLO_DAEMON_AUTOSTART", "0")
+        .env("CLAUDE_FLOW_AUTO_UPDATE", "false")
+        .env("HOME", project)
+        .current_dir(project)
+        .output()
+        .expect("claude-flow runs");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stdout)))
+}
+
+async fn until(what: &str, mut wanted: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        while !wanted().await {
+            ticks.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "never so: {what}");
+}
+
+async fn status(app: &TestApp) -> Value {
+    let status = app.get("/claude-flow").await.expect(200);
+    let of_lab = status["projects"].as_array().expect("projects").iter().find(|project| project["project"] == "lab");
+    of_lab.expect("the project is mirrored").clone()
+}
+
+/// The server that runs for the project.
+fn server(app: &TestApp) -> Option<Pid> {
+    let root = app.data_dir().join("claude-flow/mirror/lab");
+    let names = std::fs::read_dir(&root).ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<ProcessId>().ok());
+    names.map(|id| ProcessDir::new(&root, id)).find_map(|dir| match dir.inspect() {
+        Ok(Liveness::Running(Some(started))) => Pid::from_raw(started.pid.cast_signed()),
+        _ => None,
+    })
+}
+
+fn swarm() -> Swarm {
+    let now = Utc::now().trunc_subsecs(6);
+    Swarm {
+        id: SwarmId::generate(),
+        owner: "ann".into(),
+        key_id: None,
+        name: "makers".into(),
+        topology: Topology::Star,
+        project: "lab".into(),
+        objective: Some("make things".into()),
+        max_agents: 4,
+        auto_scale: false,
+        status: SwarmStatus::Active,
+        generation: 0,
+        idempotency_key: None,
+        request_hash: String::new(),
+        provenance: Provenance::Rehearsal,
+        created_at: now,
+        updated_at: now,
+        stopped_at: None,
+    }
+}
+
+#[tokio::test]
+async fn cli_claude_flow_shows_what_happens_here_and_comes_back_after_its_end() {
+    let command = claude_flow().to_string_lossy().into_owned();
+    let mut app = TestApp::with_lab(&[("MAS_CLAUDE_FLOW__COMMAND", &command), ("MAS_CLAUDE_FLOW__MIRROR", "true")]).await;
+    let lab = app.dir.path().join("lab");
+    assert!(server(&app).is_none(), "nothing is to be told yet");
+
+    let task = app.ended(&app.create(&json!({"text": "Done."}), json!({"project": "lab", "title": "make it"})).await).await;
+    assert_eq!(task["status"], "complete", "{task}");
+    let store = Store::connect(&app.store_url()).await.expect("opens");
+    let swarm = swarm();
+    let stored = store.insert_swarm(&swarm, vec![], &Quota::default()).await.expect("stored");
+    assert!(matches!(stored, Inserted::New));
+    until("task, agent and swarm were told", async || status(&app).await["mirrored"] == 3).await;
+
+    let records = |file: &str| -> Value {
+        let text = std::fs::read_to_string(lab.join(".claude-flow").join(file)).expect("records");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let agents = shown(&lab, &["agent", "list"]);
+    assert_eq!(agents["agents"][0]["agentId"], task["agent_id"], "{agents}");
+    let swarms = shown(&lab, &["swarm", "status"]);
+    assert_eq!((&swarms["hasActiveSwarm"], &swarms["topology"]), (&json!(true), &json!("star")), "{swarms}");
+    assert_eq!((&swarms["objective"], &swarms["agents"]["total"]), (&json!("make things"), &json!(1)), "{swarms}");
+    assert!(records("swarm/swarm-state.json")["swarms"][swarms["id"].as_str().expect("an id")].is_object(), "{swarms}");
+    let one = |file: &str| records(file)["tasks"].as_object().expect("records").values().next().expect("one").clone();
+    let record = one("tasks/store.json");
+    assert_eq!((&record["status"], &record["description"]), (&json!("completed"), &json!("make it")), "{record}");
+    assert_eq!((&record["tags"], &record["assignedTo"]), (&json!([task["id"]]), &json!([task["agent_id"]])), "{record}");
+    assert_eq!(std::fs::read_to_string(lab.join(".claude-flow/.gitignore")).expect("there"), "*\n");
+
+    // Its server is killed: that is seen, and another one takes over.
+    let first = server(&app).expect("a server");
+    kill_process(first, Signal::KILL).expect("killed");
+    until("another server", async || server(&app).is_some_and(|pid| pid != first)).await;
+    until("connected again", async || status(&app).await["connected"] == true).await;
+    assert!(status(&app).await["last_error"].as_str().expect("an error").contains("has ended"));
+    let failed = json!({"error": {"status": 400, "message": "no"}, "times": 99});
+    app.ended(&app.create(&failed, json!({"project": "lab"})).await).await;
+    until("a failed task", async || records("tasks/store.json").to_string().contains("\"failed\"")).await;
+
+    // The gateway is killed: its server ends, and the next start repeats nothing.
+    until("all is told", async || status(&app).await["mirrored"] == 5).await;
+    let last = server(&app).expect("a server");
+    app.kill();
+    until("the server ends", async || !Path::new(&format!("/proc/{}", last.as_raw_pid())).exists()).await;
+    app.launch();
+    app.ended(&app.create(&json!({"text": "More."}), json!({"project": "lab"})).await).await;
+    until("the next one is told", async || status(&app).await["mirrored"] == 7).await;
+    assert_eq!(records("tasks/store.json")["tasks"].as_object().expect("records").len(), 3);
+    assert_eq!(records("swarm/swarm-state.json")["swarms"].as_object().expect("records").len(), 1);
+
+    let question = json!({"question": "Left or right?", "options": ["left", "right"], "protocol": "quorum", "project": "lab",
+        "voters": [{"type": "reviewer", "count": 3}]});
+    let proposal = app.post("/consensus/propose", &question).await.expect(201);
+    let shown_as = |status: &str| {
+        let tasks = records("tasks/store.json")["tasks"].clone();
+        let mut records = tasks.as_object().expect("records").values();
+        records.any(|record| record["tags"] == json!([proposal["id"], "quorum"]) && record["status"] == status)
+    };
+    until("the proposal is shown", async || shown_as("in_progress") || shown_as("completed")).await;
+    store.close().await;
+    app.stop();
+    assert!(server(&app).is_none(), "nothing of it stays");
+}
