@@ -12,6 +12,7 @@ pub mod pattern;
 pub mod project;
 pub mod public_url;
 pub mod quota;
+pub mod role;
 pub mod run;
 pub mod runner;
 pub mod swarm;

@@ -59,7 +59,7 @@ impl TestApp {
                 owner: task.owner.clone(),
                 key_id: task.key_id,
                 name: "coder-1".into(),
-                agent_type: AgentType::Coder,
+                agent_type: AgentType::CODER,
                 backend: Backend::ClaudeCode,
                 project: task.project.clone(),
                 model: None,

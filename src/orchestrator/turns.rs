@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// The agent type of a stage. One whose role was removed meanwhile is a coder.
 fn agent_type(role: &str) -> AgentType {
-    role.parse().unwrap_or(AgentType::Coder)
+    role.parse().unwrap_or(AgentType::CODER)
 }
 
 impl Orchestrator {

@@ -42,20 +42,20 @@ fn text(role: Option<AgentType>, asked: &str) -> String {
 
 const fn lines(role: AgentType) -> &'static str {
     match role {
-        AgentType::Planner => {
+        AgentType::PLANNER => {
             "1. Read what is there.\n2. Make the smallest change.\n3. Check it.\nRisk: steps that suit any goal fit none."
         }
-        AgentType::Coder => "No file was changed.\nA model would make the change here and leave the code working.",
-        AgentType::Reviewer => "No file was read, so no defect is named.\nA model would list defects with file and line here.",
-        AgentType::Tester => "No test was written or run.\nA model would report here exactly what it saw.",
-        AgentType::Researcher => "Known: only the request itself.\nGuessed: nothing.\nSources: none were opened.",
-        AgentType::Architect => {
+        AgentType::CODER => "No file was changed.\nA model would make the change here and leave the code working.",
+        AgentType::REVIEWER => "No file was read, so no defect is named.\nA model would list defects with file and line here.",
+        AgentType::TESTER => "No test was written or run.\nA model would report here exactly what it saw.",
+        AgentType::RESEARCHER => "Known: only the request itself.\nGuessed: nothing.\nSources: none were opened.",
+        AgentType::ARCHITECT => {
             "Components, boundaries, data flow: not examined.\nA model would give its design and reasons here."
         }
-        AgentType::Analyst => "Findings: none; no data was examined.\nFigures: none, because nothing was measured.",
-        AgentType::Optimizer => "Before: not measured.\nChange: none.\nAfter: not measured.",
-        AgentType::Documenter => "No document was written.\nA model would describe here what the reader has to do.",
-        AgentType::Coordinator => "Goal: as quoted.\nParts: not assigned.\nResults to put together: none yet.",
+        AgentType::ANALYST => "Findings: none; no data was examined.\nFigures: none, because nothing was measured.",
+        AgentType::OPTIMIZER => "Before: not measured.\nChange: none.\nAfter: not measured.",
+        AgentType::DOCUMENTER => "No document was written.\nA model would describe here what the reader has to do.",
+        AgentType::COORDINATOR => "Goal: as quoted.\nParts: not assigned.\nResults to put together: none yet.",
     }
 }
 
@@ -75,8 +75,8 @@ mod tests {
 
     #[test]
     fn every_role_has_its_own_short_answer() {
-        let texts: std::collections::BTreeSet<_> = AgentType::ALL.iter().map(|role| text(Some(*role), "fix\n it")).collect();
-        assert_eq!(texts.len(), AgentType::ALL.len());
+        let texts: std::collections::BTreeSet<_> = AgentType::SHIPPED.iter().map(|role| text(Some(*role), "fix\n it")).collect();
+        assert_eq!(texts.len(), AgentType::SHIPPED.len());
         assert!(
             texts.iter().all(|text| text.starts_with("Rehearsal (") && text.contains("\"fix it\"") && text.lines().count() <= 5)
         );

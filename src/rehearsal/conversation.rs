@@ -65,7 +65,7 @@ pub(super) fn output_schema(request: &Value) -> Option<&Value> {
 pub(super) fn role(request: &Value) -> Option<AgentType> {
     let system: Vec<_> = texts(&request["system"]).collect();
     let system = system.join("\n");
-    let places = AgentType::ALL.iter().filter_map(|role| Some((system.rfind(&format!("You are the {role}"))?, *role)));
+    let places = AgentType::SHIPPED.iter().filter_map(|role| Some((system.rfind(&format!("You are the {role}"))?, *role)));
     places.max_by_key(|(place, _)| *place).map(|(_, role)| role)
 }
 
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn role_is_found_in_both_shapes_of_system_prompt() {
-        for &role in AgentType::ALL {
+        for &role in AgentType::SHIPPED {
             assert_eq!(super::role(&json!({"system": role.role()})), Some(role));
             let blocks = json!({"system": [{"type": "text", "text": "You are a CLI."}, {"type": "text", "text": role.role()}]});
             assert_eq!(super::role(&blocks), Some(role));

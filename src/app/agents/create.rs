@@ -160,7 +160,7 @@ impl CreateAgent {
             model: self.model.or_else(|| settings.default_model.clone()),
             system_prompt: self.system_prompt,
             limits,
-            ..blank(who, settings, self.agent_type.unwrap_or(AgentType::Coder), self.name)
+            ..blank(who, settings, self.agent_type.unwrap_or(AgentType::CODER), self.name)
         };
         Ok((Agent { idempotency_key: self.idempotency_key, request_hash: request_hash(&asked), ..agent }, wait))
     }

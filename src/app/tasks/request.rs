@@ -166,7 +166,7 @@ impl CreateTask {
             key_id: Some(who.key_id),
             title: self.title.unwrap_or_else(|| title_of(&self.description)),
             description: self.description,
-            agent_type: self.agent_type.unwrap_or(AgentType::Coder),
+            agent_type: self.agent_type.unwrap_or(AgentType::CODER),
             project,
             model: self.model.or_else(|| settings.default_model.clone()),
             priority: self.priority.unwrap_or(Priority::Normal),
@@ -266,7 +266,7 @@ mod tests {
     async fn defaults_fill_what_is_left_out() {
         let (task, wait) = request().validate(&principal("ann", &[Scope::Operate]), &settings()).await.expect("valid");
         assert_eq!((task.title.as_str(), task.project.as_str(), wait), ("Fix the door", "default", 0));
-        assert_eq!((task.agent_type, task.priority, task.timeout_seconds), (AgentType::Coder, Priority::Normal, 3600));
+        assert_eq!((task.agent_type, task.priority, task.timeout_seconds), (AgentType::CODER, Priority::Normal, 3600));
         assert_eq!(task.owner, "ann");
     }
 
