@@ -30,6 +30,8 @@ pub struct LaunchRequest<'a> {
     pub permission_mode: PermissionMode,
     /// Tool rules allowed without asking.
     pub allowed_tools: &'a [String],
+    /// Tools the agent does not have.
+    pub denied_tools: &'a [String],
     /// Whether the agent gets the tools of a team.
     pub team: bool,
     /// US dollars the process may spend, turns before it not counted.

@@ -15,6 +15,7 @@ mod monitoring;
 mod once;
 mod openapi;
 mod problem;
+mod roles;
 mod router;
 mod serve;
 mod tasks;

@@ -13,6 +13,7 @@ pub mod memory;
 mod meters;
 pub mod report;
 mod responses;
+pub mod roles;
 pub mod size;
 pub mod sparc;
 pub mod tasks;
@@ -26,6 +27,7 @@ use crate::{
         key::{Principal, Scope},
         project::Project,
         quota::KeyLimits,
+        role::Catalogue,
         run::Provenance,
     },
     store::{Quota, Store},
@@ -47,8 +49,6 @@ pub struct AppSettings {
     pub projects: BTreeMap<String, Project>,
     /// Models tasks may ask for; a trailing `*` matches any ending.
     pub models: Vec<String>,
-    /// The model of tasks that name none; the CLI's own default when absent.
-    pub default_model: Option<String>,
     /// What everybody together may use.
     pub limits: KeyLimits,
     /// What a key may use that has no limits of its own.
@@ -61,6 +61,8 @@ pub struct AppSettings {
     pub link_seconds: u32,
     /// Hosts files may be fetched from; a leading `*.` stands for any subdomain.
     pub file_hosts: Vec<String>,
+    /// The roles agents can have.
+    pub roles: Arc<Catalogue>,
     /// The workflows that can be run.
     pub workflows: Arc<workflows::Catalogue>,
     /// Where everything of the gateway is stored.

@@ -5,6 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`model`] | the vocabulary: plain types, pure transitions, no I/O |
+//! | [`roles`] | reads the files of roles |
 //! | [`config`], [`telemetry`], [`shutdown`] | settings, logs, ending in order |
 //! | [`store`] | the truth: `SQLite` or `PostgreSQL`, one SQL text per query |
 //! | [`bus`] | wake-ups; a notification is a hint to read the store |
@@ -39,6 +40,7 @@ pub mod model;
 pub mod orchestrator;
 pub mod process;
 pub mod rehearsal;
+pub mod roles;
 pub mod runner;
 pub mod shutdown;
 pub mod store;

@@ -1,10 +1,6 @@
 //! Reads the roles there are: the shipped ones, and the Markdown files of a directory of the user's.
 
-use crate::model::{
-    limits::ROLE_BYTES,
-    role::Catalogue,
-    workflow::file::FileFlaw,
-};
+use crate::model::{limits::ROLE_BYTES, role::Catalogue, workflow::file::FileFlaw};
 use std::{
     fs::File,
     io::{ErrorKind, Read},
@@ -40,16 +36,21 @@ pub fn report(catalogue: &Catalogue, dir: &Path) {
     for problem in catalogue.problems() {
         let line = problem.flaw.line.map(|line| format!(":{line}")).unwrap_or_default();
         let place = format!("{}{line}", dir.join(&problem.file).display());
-        tracing::error!(place, problem = problem.flaw.words, "the role is not available until its file is mended and the server restarted");
+        tracing::error!(
+            place,
+            problem = problem.flaw.words,
+            "the role is not available until its file is mended and the server restarted"
+        );
     }
 }
 
 /// A file's text, of a large one as much as shows that it is too large.
 fn read(path: &Path) -> std::io::Result<String> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
+    // Opening a pipe would wait for its writer.
+    if !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::other("it is no file"));
     }
+    let file = File::open(path)?;
     let mut bytes = Vec::new();
     file.take(ROLE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     String::from_utf8(bytes).map_err(|error| {
@@ -85,7 +86,8 @@ mod tests {
         std::fs::create_dir(dir.path().join("folder.md")).expect("made");
         let catalogue = load(dir.path(), vec![], None);
         assert!(catalogue.contains("gardener"));
-        let problems: Vec<_> = catalogue.problems().iter().map(|problem| (problem.file.as_str(), problem.flaw.to_string())).collect();
+        let problems: Vec<_> =
+            catalogue.problems().iter().map(|problem| (problem.file.as_str(), problem.flaw.to_string())).collect();
         assert_eq!(problems.iter().map(|(file, _)| *file).collect::<Vec<_>>(), ["folder.md", "huge.md", "latin.md"]);
         assert!(problems[2].1.contains("line 2 is not UTF-8"), "{problems:?}");
     }

@@ -53,6 +53,7 @@ pub(crate) async fn direct(claude: &Path, model_url: &str) -> Turn {
         model: None,
         permission_mode: PermissionMode::AcceptEdits,
         allowed_tools: &[],
+        denied_tools: &[],
         team: false,
         budget_usd: None,
         max_retries: 0,

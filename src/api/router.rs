@@ -8,7 +8,7 @@ use super::{
     limit::Limits,
     meter, monitoring, once,
     problem::{self, REQUEST_ID},
-    tasks, team, workflows,
+    roles, tasks, team, workflows,
 };
 use crate::{app::App, model::id::KeyId};
 use axum::{
@@ -103,6 +103,8 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(team::list_team_messages, team::send_team_message))
         .routes(routes!(team::search_memory))
         .routes(routes!(monitoring::get_performance_report))
+        .routes(routes!(roles::list_roles))
+        .routes(routes!(roles::get_role))
         .routes(routes!(workflows::list_workflows))
         .routes(routes!(workflows::run_workflow))
         .routes(routes!(workflows::list_workflow_runs))

@@ -62,6 +62,10 @@ impl DataDir {
     pub fn workspaces(&self) -> PathBuf {
         self.0.join("workspaces")
     }
+    /// The user's own roles.
+    pub fn roles(&self) -> PathBuf {
+        self.0.join("roles")
+    }
     /// What runs of workflows leave as files.
     pub fn outputs(&self) -> PathBuf {
         self.0.join("outputs")

@@ -40,22 +40,21 @@ fn text(role: Option<AgentType>, asked: &str) -> String {
     format!("Rehearsal{who}: a canned answer to {asked}; no model thought about it.\n{lines}")
 }
 
-const fn lines(role: AgentType) -> &'static str {
-    match role {
-        AgentType::PLANNER => {
+fn lines(role: AgentType) -> &'static str {
+    match role.as_str() {
+        "planner" => {
             "1. Read what is there.\n2. Make the smallest change.\n3. Check it.\nRisk: steps that suit any goal fit none."
         }
-        AgentType::CODER => "No file was changed.\nA model would make the change here and leave the code working.",
-        AgentType::REVIEWER => "No file was read, so no defect is named.\nA model would list defects with file and line here.",
-        AgentType::TESTER => "No test was written or run.\nA model would report here exactly what it saw.",
-        AgentType::RESEARCHER => "Known: only the request itself.\nGuessed: nothing.\nSources: none were opened.",
-        AgentType::ARCHITECT => {
-            "Components, boundaries, data flow: not examined.\nA model would give its design and reasons here."
-        }
-        AgentType::ANALYST => "Findings: none; no data was examined.\nFigures: none, because nothing was measured.",
-        AgentType::OPTIMIZER => "Before: not measured.\nChange: none.\nAfter: not measured.",
-        AgentType::DOCUMENTER => "No document was written.\nA model would describe here what the reader has to do.",
-        AgentType::COORDINATOR => "Goal: as quoted.\nParts: not assigned.\nResults to put together: none yet.",
+        "coder" => "No file was changed.\nA model would make the change here and leave the code working.",
+        "reviewer" => "No file was read, so no defect is named.\nA model would list defects with file and line here.",
+        "tester" => "No test was written or run.\nA model would report here exactly what it saw.",
+        "researcher" => "Known: only the request itself.\nGuessed: nothing.\nSources: none were opened.",
+        "architect" => "Components, boundaries, data flow: not examined.\nA model would give its design and reasons here.",
+        "analyst" => "Findings: none; no data was examined.\nFigures: none, because nothing was measured.",
+        "optimizer" => "Before: not measured.\nChange: none.\nAfter: not measured.",
+        "documenter" => "No document was written.\nA model would describe here what the reader has to do.",
+        "coordinator" => "Goal: as quoted.\nParts: not assigned.\nResults to put together: none yet.",
+        _ => "Nothing was read, changed or run.",
     }
 }
 

@@ -77,6 +77,7 @@ pub async fn is_logged_in(settings: &Settings, executable: &Path) -> Result<bool
         model: None,
         permission_mode: PermissionMode::Default,
         allowed_tools: &[],
+        denied_tools: &[],
         team: false,
         budget_usd: None,
         max_retries: 0,

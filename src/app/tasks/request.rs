@@ -40,7 +40,7 @@ pub struct CreateTask {
     /// The project to work in. Left out: `default`.
     #[schema(nullable = false, min_length = 1)]
     pub project: Option<String>,
-    /// The model, from the gateway's allow-list. Left out: the configured default.
+    /// The model, from the gateway's allow-list. Left out: that of the role, else the configured default.
     #[schema(nullable = false, min_length = 1)]
     pub model: Option<String>,
     /// How urgent it is. Left out: normal.
@@ -76,7 +76,7 @@ pub struct CreateTask {
     /// What to do when the agent's process is lost, as in a reboot. Left out: resume.
     #[schema(nullable = false)]
     pub on_lost: Option<OnLost>,
-    /// JSON Schema (root type `object`, at most 20 kB) of a structured answer, as an object or as text that holds it.
+    /// JSON Schema (root type `object`, at most 20 kB) of a structured answer, as an object or as text that holds it. Left out: that of the role, if it has one.
     #[schema(value_type = Option<Object>, nullable = false)]
     #[serde(default, deserialize_with = "object_or_text")]
     pub output_schema: Option<Value>,
@@ -143,6 +143,7 @@ impl CreateTask {
             max_memory_bytes: self.max_memory_bytes,
             max_processes: self.max_processes,
         });
+        let agent_type = refusals.role(self.agent_type, settings);
         let project = self.project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
         refusals.project(&project, settings);
         if let Some(model) = &self.model {
@@ -166,9 +167,9 @@ impl CreateTask {
             key_id: Some(who.key_id),
             title: self.title.unwrap_or_else(|| title_of(&self.description)),
             description: self.description,
-            agent_type: self.agent_type.unwrap_or(AgentType::CODER),
+            agent_type,
             project,
-            model: self.model.or_else(|| settings.default_model.clone()),
+            model: self.model.or_else(|| settings.roles.model_of(agent_type)),
             priority: self.priority.unwrap_or(Priority::Normal),
             timeout_seconds: timeout.unwrap_or(settings.task_timeout_seconds),
             budget_usd: self.budget_usd,
@@ -179,7 +180,7 @@ impl CreateTask {
             workspace_name: None,
             reviewed: false,
             on_lost: self.on_lost.unwrap_or(OnLost::Resume),
-            output_schema: self.output_schema,
+            output_schema: self.output_schema.or_else(|| settings.roles.get(agent_type)?.output_schema.clone()),
             idempotency_key: self.idempotency_key,
             request_hash,
             status: TaskStatus::Created,

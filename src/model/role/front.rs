@@ -1,8 +1,8 @@
 //! The settings of a role's file.
 
 use super::{
-    AgentType, Backend, FileFlaw, OUTPUT_SCHEMA_BYTES, ROLE_DESCRIPTION_CHARS, ROLE_ITEMS, Role, TITLE_CHARS, Value, flaw, schema,
-    tools,
+    AgentType, Backend, FileFlaw, OUTPUT_SCHEMA_BYTES, ROLE_DESCRIPTION_CHARS, ROLE_ITEMS, Role, TITLE_CHARS, Value, flaw,
+    schema, tools,
 };
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -36,9 +36,10 @@ impl Front {
             let line = error.location().map(|place| FIRST_LINE + place.line());
             // The parser counts from the settings; the line above is the file's.
             let words = error.to_string();
-            let words = words.split_once(" at line ").or_else(|| words.split_once("line ")).map_or(words.as_str(), |cut| {
-                if cut.0.is_empty() { words.as_str() } else { cut.0 }
-            });
+            let words = words
+                .split_once(" at line ")
+                .or_else(|| words.split_once("line "))
+                .map_or(words.as_str(), |cut| if cut.0.is_empty() { words.as_str() } else { cut.0 });
             flaw(line, words.trim_end_matches([',', ':', ' ']).to_owned())
         })
     }
@@ -52,7 +53,9 @@ impl Front {
             }
         };
         let description = self.description.value.trim();
-        let fits = !description.is_empty() && !description.contains(['\n', '\r']) && description.chars().count() <= ROLE_DESCRIPTION_CHARS;
+        let fits = !description.is_empty()
+            && !description.contains(['\n', '\r'])
+            && description.chars().count() <= ROLE_DESCRIPTION_CHARS;
         let words = format!("description must be one line of 1 to {ROLE_DESCRIPTION_CHARS} characters");
         must(fits, line_of(&self.description), words);
         if let Some(model) = &self.model {
@@ -62,24 +65,40 @@ impl Front {
             must(fits, line_of(model), format!("model must be a word of at most {TITLE_CHARS} characters"));
         }
         let rules = self.allowed_tools.as_deref().unwrap_or_default();
-        must(rules.len() <= ROLE_ITEMS, rules.first().and_then(line_of), format!("allowed_tools has more than {ROLE_ITEMS} rules"));
+        must(
+            rules.len() <= ROLE_ITEMS,
+            rules.first().and_then(line_of),
+            format!("allowed_tools has more than {ROLE_ITEMS} rules"),
+        );
         for rule in rules {
             let words = || format!("`{}` is no tool rule; write `Read`, `Bash(git *)` or `mcp__server`", rule.value);
             must(tools::is_rule(&rule.value), line_of(rule), words());
         }
         if let Some(given) = &self.output_schema {
             let bytes = given.value.to_string().len();
-            must(bytes <= OUTPUT_SCHEMA_BYTES, line_of(given), format!("output_schema has {bytes} bytes of JSON; at most {OUTPUT_SCHEMA_BYTES} are allowed"));
+            must(
+                bytes <= OUTPUT_SCHEMA_BYTES,
+                line_of(given),
+                format!("output_schema has {bytes} bytes of JSON; at most {OUTPUT_SCHEMA_BYTES} are allowed"),
+            );
             if let Some(words) = schema::flaw(&given.value) {
                 must(false, line_of(given), format!("output_schema: {words}"));
             }
         }
         let servers = &self.mcp_servers;
-        must(servers.len() <= ROLE_ITEMS, servers.first().and_then(line_of), format!("mcp_servers has more than {ROLE_ITEMS} names"));
+        must(
+            servers.len() <= ROLE_ITEMS,
+            servers.first().and_then(line_of),
+            format!("mcp_servers has more than {ROLE_ITEMS} names"),
+        );
         for server in servers {
             let is_name = |char: char| char.is_ascii_alphanumeric() || char == '-' || char == '_';
             let fits = (1..=64).contains(&server.value.len()) && server.value.chars().all(is_name);
-            must(fits, line_of(server), format!("`{}` cannot be the name of an MCP server: letters, digits, - and _", server.value));
+            must(
+                fits,
+                line_of(server),
+                format!("`{}` cannot be the name of an MCP server: letters, digits, - and _", server.value),
+            );
         }
         flaws
     }

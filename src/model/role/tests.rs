@@ -29,7 +29,9 @@ fn a_file_says_it_all() {
 
 #[test]
 fn a_description_and_a_persona_are_enough_whatever_wrote_the_file() {
-    for text in ["---\ndescription: d\n---\np", "\u{feff}---\r\ndescription: d\r\n---\r\np\r\n", "---  \ndescription: d\n--- \n\n p \n\n"] {
+    for text in
+        ["---\ndescription: d\n---\np", "\u{feff}---\r\ndescription: d\r\n---\r\np\r\n", "---  \ndescription: d\n--- \n\n p \n\n"]
+    {
         let role = parse(text).expect("sound");
         assert_eq!((role.description.as_str(), role.persona.as_str()), ("d", "p"), "{text:?}");
         assert_eq!((role.model, role.allowed_tools, role.output_schema), (None, None, None));
@@ -57,7 +59,8 @@ fn a_flaw_is_told_with_the_line_of_the_file() {
     ] {
         let flaws = parse(text).expect_err("flaws");
         assert!(
-            flaws.iter().any(|flaw| flaw.line.is_some_and(|found| found.abs_diff(line) <= u64::from(words.is_empty())) && flaw.words.contains(words)),
+            flaws.iter().any(|flaw| flaw.line.is_some_and(|found| found.abs_diff(line) <= u64::from(words.is_empty()))
+                && flaw.words.contains(words)),
             "{text:?}: {flaws:?}"
         );
     }
@@ -109,7 +112,8 @@ fn a_users_file_adds_or_replaces_and_a_broken_one_takes_its_role_away() {
     catalogue.add("The Boss.md", "---\ndescription: d\n---\nx");
     assert_eq!(catalogue.get(AgentType::CODER).expect("replaced").persona, "Our way.");
     assert!(catalogue.contains("gardener") && !catalogue.contains("tester") && !catalogue.contains("The Boss"));
-    let sources: Vec<_> = catalogue.iter().filter(|(_, source)| *source == RoleSource::User).map(|(role, _)| role.name.to_string()).collect();
+    let sources: Vec<_> =
+        catalogue.iter().filter(|(_, source)| *source == RoleSource::User).map(|(role, _)| role.name.to_string()).collect();
     assert_eq!(sources, ["coder", "gardener"]);
     let why = catalogue.why_not(AgentType::TESTER);
     assert!(why.contains("roles/tester.md") && why.contains("line 3") && why.contains("gardener"), "{why}");

@@ -4,7 +4,7 @@ use super::{Actor, Flow, until};
 use crate::{
     adapter::{LaunchRequest, Outgoing, Session, claude_code},
     bus::Topic,
-    model::{agent::Backend, event::EventKind, project::PermissionMode},
+    model::{agent::Backend, event::EventKind, project::PermissionMode, role::tools::permissions},
     process::{self, ExitReason, ExitRecord, LaunchError, Launched, Liveness, Spec, Started},
     runner::{
         brief::process_budget,
@@ -204,7 +204,11 @@ impl Actor {
         for dir in [&settings.claude_code.config_dir, &home] {
             std::fs::create_dir_all(dir).map_err(|error| spawn_failed(format!("{}: {error}", dir.display())))?;
         }
+        let role = self.runner.role_of(&self.agent).map_err(spawn_failed)?;
         let project = settings.projects.get(&self.agent.project);
+        let mode = project.map_or(PermissionMode::Default, |project| project.permission_mode);
+        let allowed = project.map_or(&[][..], |project| &project.allowed_tools);
+        let permissions = permissions(mode, allowed, role.allowed_tools.as_deref());
         let schema = self.brief.order.as_ref().and_then(|order| order.output_schema.as_ref());
         let system_prompt = self.dir.file(SYSTEM_PROMPT);
         let request = LaunchRequest {
@@ -218,8 +222,9 @@ impl Actor {
             model: (self.task.as_ref().and_then(|task| task.model.as_deref()))
                 .or(self.agent.model.as_deref())
                 .or_else(|| Some(settings.claude_code.default_model.as_str()).filter(|model| !model.is_empty())),
-            permission_mode: project.map_or(PermissionMode::Default, |project| project.permission_mode),
-            allowed_tools: project.map_or(&[], |project| &project.allowed_tools),
+            permission_mode: permissions.mode,
+            allowed_tools: &permissions.allow,
+            denied_tools: &permissions.deny,
             team: self.brief.team,
             budget_usd: process_budget(&self.brief, self.machine.turn.as_ref()),
             max_retries: settings.claude_code.max_retries,

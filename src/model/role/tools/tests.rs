@@ -43,7 +43,8 @@ fn allowed_is_what_both_allow() {
 fn a_mode_does_not_undo_the_limit() {
     let (mode, allow, _) = of(PermissionMode::BypassPermissions, &[], &["Read", "Bash(git *)"]);
     assert_eq!((mode, allow), (PermissionMode::Default, rules(&["Read", "Bash(git *)"])));
-    let (mode, allow, _) = of(PermissionMode::AcceptEdits, &[], &["Read", "Edit(docs/**)", "Write(//etc/**)", "Edit(../x)", "Edit(~/x)"]);
+    let (mode, allow, _) =
+        of(PermissionMode::AcceptEdits, &[], &["Read", "Edit(docs/**)", "Write(//etc/**)", "Edit(../x)", "Edit(~/x)"]);
     assert_eq!((mode, allow), (PermissionMode::Default, rules(&["Edit(docs/**)"])));
     // Bare `Edit` as a rule would reach beyond the workspace; the mode does not.
     let (mode, allow, _) = of(PermissionMode::AcceptEdits, &[], &["Edit", "Write"]);
@@ -56,7 +57,10 @@ fn a_mode_does_not_undo_the_limit() {
 #[test]
 fn strong_tools_no_rule_names_are_taken_away() {
     assert_eq!(of(PermissionMode::Default, &["Bash"], &["Read"]).2, STRONG);
-    assert_eq!(of(PermissionMode::Default, &[], &["Bash(git *)", "Edit", "Write(a)"]).2, ["NotebookEdit", "WebFetch", "WebSearch"]);
+    assert_eq!(
+        of(PermissionMode::Default, &[], &["Bash(git *)", "Edit", "Write(a)"]).2,
+        ["NotebookEdit", "WebFetch", "WebSearch"]
+    );
     assert_eq!(of(PermissionMode::Default, &[], &[]).2, STRONG);
 }
 

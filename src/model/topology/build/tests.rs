@@ -94,7 +94,8 @@ fn a_ring_goes_around() {
 fn any_team_of_any_size_completes() {
     for topology in Topology::ALL.iter().copied() {
         for count in [1, 2, 7, 64] {
-            let roles: Vec<AgentType> = (0..count).map(|n| AgentType::SHIPPED[(n * 7 + count) % AgentType::SHIPPED.len()]).collect();
+            let roles: Vec<AgentType> =
+                (0..count).map(|n| AgentType::SHIPPED[(n * 7 + count) % AgentType::SHIPPED.len()]).collect();
             let turns: usize = waves(topology, &roles, 2).iter().map(Vec::len).sum();
             assert!(turns >= count, "{topology} {count}: everybody has a turn");
         }
