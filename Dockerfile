@@ -22,9 +22,9 @@ RUN mkdir -p src migrations tests/it benches \
     && cargo build --locked --release --bin mas
 COPY gpt-instructions.md ./
 COPY migrations migrations
+COPY roles roles
 COPY workflows workflows
 COPY src src
-COPY workflows workflows
 # COPY keeps times of change; without the touch the empty files above would pass for the newer ones.
 RUN touch build.rs src/lib.rs src/main.rs && cargo build --locked --release --bin mas
 

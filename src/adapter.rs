@@ -33,6 +33,8 @@ pub struct LaunchRequest<'a> {
     pub allowed_tools: &'a [String],
     /// The file with the MCP servers it is to use; none when absent.
     pub mcp_config: Option<&'a Path>,
+    /// Tools the agent does not have.
+    pub denied_tools: &'a [String],
     /// Whether the agent gets the tools of a team.
     pub team: bool,
     /// US dollars the process may spend, turns before it not counted.

@@ -17,6 +17,7 @@ mod once;
 mod openapi;
 mod problem;
 mod proposals;
+mod roles;
 mod router;
 mod serve;
 mod span;

@@ -15,6 +15,7 @@ mod meters;
 pub mod proposals;
 pub mod report;
 mod responses;
+pub mod roles;
 pub mod size;
 pub mod sparc;
 pub mod swarms;
@@ -30,6 +31,7 @@ use crate::{
         mcp::McpServers,
         project::Project,
         quota::KeyLimits,
+        role::Catalogue,
         run::Provenance,
     },
     store::{Quota, Store},
@@ -51,8 +53,6 @@ pub struct AppSettings {
     pub projects: BTreeMap<String, Project>,
     /// Models tasks may ask for; a trailing `*` matches any ending.
     pub models: Vec<String>,
-    /// The model of tasks that name none; the CLI's own default when absent.
-    pub default_model: Option<String>,
     /// What everybody together may use.
     pub limits: KeyLimits,
     /// What a key may use that has no limits of its own.
@@ -69,6 +69,8 @@ pub struct AppSettings {
     pub has_claude_flow: bool,
     /// MCP servers that projects and roles may attach to their agents.
     pub mcp_servers: McpServers,
+    /// The roles agents can have.
+    pub roles: Arc<Catalogue>,
     /// The workflows that can be run.
     pub workflows: Arc<workflows::Catalogue>,
     /// Where everything of the gateway is stored.

@@ -5,6 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`model`] | the vocabulary: plain types, pure transitions, no I/O |
+//! | [`roles`] | reads the files of roles |
 //! | [`config`], [`telemetry`], [`shutdown`] | settings, logs and the way to a tracing collector, ending in order |
 //! | [`trace`] | spans from a request to its runs, across the store |
 //! | [`store`] | the truth: `SQLite` or `PostgreSQL`, one SQL text per query |
@@ -42,6 +43,7 @@ pub mod model;
 pub mod orchestrator;
 pub mod process;
 pub mod rehearsal;
+pub mod roles;
 pub mod runner;
 pub mod shutdown;
 pub mod store;

@@ -16,6 +16,7 @@ pub mod project;
 pub mod proposal;
 pub mod public_url;
 pub mod quota;
+pub mod role;
 pub mod run;
 pub mod runner;
 pub mod swarm;

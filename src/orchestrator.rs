@@ -11,7 +11,7 @@ mod workflows;
 
 use crate::{
     bus::{Bus, Topic},
-    model::id::WorkflowRunId,
+    model::{id::WorkflowRunId, role::Catalogue},
     store::Store,
 };
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
@@ -24,8 +24,8 @@ const POLL: Duration = Duration::from_secs(2);
 /// What the orchestrator is configured with.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The model of agents whose stage and role name none.
-    pub default_model: Option<String>,
+    /// The roles agents can have.
+    pub roles: Arc<Catalogue>,
     /// Where runs leave their results, a directory each.
     pub outputs: PathBuf,
 }

@@ -30,6 +30,7 @@ use crate::{
         mcp::McpServers,
         project::Project,
         quota::KeyLimits,
+        role::Catalogue,
         run::{Failure, FailureCode},
     },
     process::{Launcher, Watcher},
@@ -58,6 +59,8 @@ pub struct Settings {
     pub limits: KeyLimits,
     /// Limits of keys that have none of their own.
     pub key_limits: KeyLimits,
+    /// The roles agents can have.
+    pub roles: Arc<Catalogue>,
     /// Projects by name.
     pub projects: BTreeMap<String, Project>,
     /// What agents inherit.

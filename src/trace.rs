@@ -157,7 +157,7 @@ impl Work<'_> {
 
 /// What does not change while a task is worked on.
 fn of_task(task: &Task) -> Vec<KeyValue> {
-    let mut attributes = vec![KeyValue::new("mas.agent.type", task.agent_type.as_str())];
+    let mut attributes = vec![KeyValue::new("mas.agent.type", task.agent_type.to_string())];
     attributes.extend(task.model.as_ref().map(|model| KeyValue::new("mas.model.requested", model.clone())));
     if task.provenance == Provenance::Rehearsal {
         attributes.push(KeyValue::new("mas.provenance", task.provenance.as_str()));

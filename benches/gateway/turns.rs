@@ -54,6 +54,7 @@ pub(crate) async fn direct(claude: &Path, model_url: &str) -> Turn {
         permission_mode: PermissionMode::AcceptEdits,
         allowed_tools: &[],
         mcp_config: None,
+        denied_tools: &[],
         team: false,
         budget_usd: None,
         max_retries: 0,

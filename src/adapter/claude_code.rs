@@ -107,8 +107,9 @@ pub fn launch(request: &LaunchRequest<'_>) -> Launch {
         argv.push(format!("--mcp-config={servers}"));
         allowed.push(format!("mcp__{SERVER}"));
     }
-    if !allowed.is_empty() {
-        argv.push(format!("--settings={}", json!({ "permissions": { "allow": allowed } })));
+    if !(allowed.is_empty() && request.denied_tools.is_empty()) {
+        let permissions = json!({ "allow": allowed, "deny": request.denied_tools });
+        argv.push(format!("--settings={}", json!({ "permissions": permissions })));
     }
 
     let mut env = request.inherited.clone();
@@ -145,6 +146,7 @@ mod tests {
             permission_mode: PermissionMode::AcceptEdits,
             allowed_tools: &[],
             mcp_config: None,
+            denied_tools: &[],
             team: false,
             budget_usd: Some(0.5),
             max_retries: 2,

@@ -147,7 +147,7 @@ mod tests {
             process_dir: Path::new("/data/processes/p"),
             workspace: Path::new("/work"),
             system_prompt: Path::new("/data/processes/p/system-prompt"),
-            agent_type: AgentType::Coder,
+            agent_type: AgentType::CODER,
         }
     }
 
@@ -159,6 +159,7 @@ mod tests {
             model: Some("sonnet"),
             permission_mode: PermissionMode::AcceptEdits,
             allowed_tools: &[],
+            denied_tools: &[],
             mcp_config: None,
             team: false,
             budget_usd: None,

@@ -8,7 +8,7 @@ use super::{
     limit::Limits,
     meter, monitoring, once,
     problem::{self, REQUEST_ID},
-    proposals, span, swarms, tasks, team, workflows,
+    proposals, roles, span, swarms, tasks, team, workflows,
 };
 use crate::{app::App, model::id::KeyId};
 use axum::{
@@ -112,6 +112,8 @@ pub(super) fn guarded_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(swarms::init_swarm))
         .routes(routes!(swarms::get_swarm_status))
         .routes(routes!(swarms::run_swarm))
+        .routes(routes!(roles::list_roles))
+        .routes(routes!(roles::get_role))
         .routes(routes!(workflows::list_workflows))
         .routes(routes!(workflows::run_workflow))
         .routes(routes!(workflows::list_workflow_runs))

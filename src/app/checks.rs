@@ -5,7 +5,7 @@ use super::{
     error::{AppError, FieldError},
 };
 use crate::model::{
-    agent::Backend,
+    agent::{AgentType, Backend},
     limits::{
         BUDGET_TOKENS, BUDGET_USD, IDEMPOTENCY_KEY_CHARS, MEMORY_BYTES, OUTPUT_BYTES, PROCESSES, TIMEOUT_SECONDS, TITLE_CHARS,
     },
@@ -88,6 +88,13 @@ impl Refusals {
             "`claude-flow` is not set up on this gateway; use `claude-code`, or ask its operator to set `claude_flow.command`"
                 .into()
         });
+    }
+
+    /// The role that work is to be done in, `coder` when it names none.
+    pub(super) fn role(&mut self, name: Option<AgentType>, settings: &AppSettings) -> AgentType {
+        let name = name.unwrap_or(AgentType::CODER);
+        self.check(settings.roles.get(name).is_some(), "agent_type", || settings.roles.why_not(name));
+        name
     }
 
     pub(super) fn budget_usd(&mut self, usd: Option<f64>) {

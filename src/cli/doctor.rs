@@ -1,9 +1,13 @@
 //! `mas doctor`: what is missing on this machine, and how to get it.
 
-use super::output::{print, runtime};
+use super::{
+    output::{print, runtime},
+    serve,
+};
 use crate::{
     adapter::{claude_code::TESTED_VERSION, claude_flow},
     config::{Config, DataDir},
+    model::role::{Catalogue, RoleSource},
     process::run_command,
     runner::{
         Settings,
@@ -11,7 +15,7 @@ use crate::{
     },
     tunnel,
 };
-use std::{net::TcpListener, path::Path, process::ExitCode, time::Duration};
+use std::{net::TcpListener, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 enum Finding {
     Good(String),
@@ -23,7 +27,7 @@ use Finding::{Bad, Good, Note};
 
 pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     // The CLI would make it readable for all.
-    let _ = super::serve::make_data_dir(config);
+    let _ = serve::make_data_dir(config);
     let findings = runtime()?.block_on(examine(config));
     let mut healthy = true;
     for (subject, finding) in findings {
@@ -41,6 +45,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
+    let roles = Arc::new(serve::load_roles(config));
     let settings = Settings {
         runner: config.runner.clone(),
         claude_code: config.claude_code.clone(),
@@ -48,12 +53,14 @@ async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
         mcp_servers: config.mcp_servers.clone(),
         limits: config.limits.of_gateway(),
         key_limits: config.limits.of_key(),
+        roles: roles.clone(),
         projects: config.projects(),
         agent_env: config.agent_env.clone(),
         data: DataDir(config.server.data_dir.clone()),
         rehearsal_url: None,
     };
     let mut findings = vec![("data directory", data_dir(config)), ("port", port(config)), ("git", git(config).await)];
+    findings.extend(role_findings(&roles).into_iter().map(|finding| ("roles", finding)));
     if config.tunnel.is_wanted() {
         let finding = tunnel::problem(&config.tunnel, &config.tunnel_env).map_or_else(|| Good("the client is there".into()), Bad);
         findings.push(("tunnel", finding));
@@ -114,6 +121,16 @@ async fn claude_flow(settings: &Settings) -> Finding {
         }
         Err(problem) => Bad(problem),
     }
+}
+
+fn role_findings(roles: &Catalogue) -> Vec<Finding> {
+    let flaws = roles
+        .problems()
+        .iter()
+        .map(|problem| Bad(format!("roles/{}: {}; the role is not available until this is mended", problem.file, problem.flaw)));
+    let own = roles.iter().filter(|(_, source)| *source == RoleSource::User).count();
+    let there = Good(format!("{} usable, {own} of them of your own", roles.iter().count()));
+    std::iter::once(there).chain(flaws).collect()
 }
 
 fn data_dir(config: &Config) -> Finding {

@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Subcommand)]
@@ -123,7 +123,8 @@ fn with_app(common: Common, work: impl AsyncFnOnce(App) -> anyhow::Result<()>) -
     serve::make_data_dir(&config)?;
     runtime()?.block_on(async {
         let store = serve::open_store(&config).await?;
-        let app = App::new(store.clone(), crate::bus::Bus::local(), serve::app_settings(&config), CancellationToken::new());
+        let settings = serve::app_settings(&config, Arc::new(serve::load_roles(&config)));
+        let app = App::new(store.clone(), crate::bus::Bus::local(), settings, CancellationToken::new());
         let done = work(app).await.context("mas key");
         store.close().await;
         done.map(|()| ExitCode::SUCCESS)

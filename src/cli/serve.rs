@@ -7,9 +7,10 @@ use crate::{
     bus::Bus,
     config::{Config, DataDir, write_private},
     housekeeping, mirror,
-    model::{agent::AgentType, run::Provenance},
+    model::{role, run::Provenance},
     orchestrator::{self, Orchestrator},
     process::lock,
+    roles,
     runner::{self, Runner},
     shutdown,
     store::Store,
@@ -60,7 +61,9 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let store = open_store(config).await?;
     let _hold = store.hold().await.context("store.url")?;
     let bus = Bus::local();
-    let app = App::new(store.clone(), bus.clone(), app_settings(config), stop.clone());
+    let roles = Arc::new(load_roles(config));
+    roles::report(&roles, &data.roles());
+    let app = App::new(store.clone(), bus.clone(), app_settings(config, roles.clone()), stop.clone());
     let traces = match config.telemetry.otlp_url.as_str() {
         "" => None,
         url => Some(
@@ -84,6 +87,7 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
         mcp_servers: config.mcp_servers.clone(),
         limits: config.limits.of_gateway(),
         key_limits: config.limits.of_key(),
+        roles: roles.clone(),
         projects: config.projects(),
         agent_env: config.agent_env.clone(),
         data: data.clone(),
@@ -91,10 +95,7 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     };
     let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus.clone(), settings, stop.clone())).run());
 
-    let orchestration = orchestrator::Settings {
-        default_model: Some(config.claude_code.default_model.clone()).filter(|model| !model.is_empty()),
-        outputs: data.outputs(),
-    };
+    let orchestration = orchestrator::Settings { roles, outputs: data.outputs() };
     let orchestrating = tokio::spawn(Orchestrator::new(store.clone(), bus.clone(), orchestration, stop.clone()).run());
 
     let collecting =
@@ -209,11 +210,17 @@ pub(super) async fn open_store(config: &Config) -> anyhow::Result<Store> {
     Store::connect(&config.store_url()).await.context("store.url: the database cannot be opened")
 }
 
-pub(super) fn app_settings(config: &Config) -> AppSettings {
+/// The roles there are, with the models they may have.
+pub(super) fn load_roles(config: &Config) -> role::Catalogue {
+    let default_model = Some(config.claude_code.default_model.clone()).filter(|model| !model.is_empty());
+    let dir = DataDir(config.server.data_dir.clone()).roles();
+    roles::load(&dir, config.claude_code.models.clone(), default_model)
+}
+
+pub(super) fn app_settings(config: &Config, roles: Arc<role::Catalogue>) -> AppSettings {
     AppSettings {
         projects: config.projects(),
         models: config.claude_code.models.clone(),
-        default_model: Some(config.claude_code.default_model.clone()).filter(|model| !model.is_empty()),
         response_chars: config.limits.response_chars,
         task_timeout_seconds: config.runner.task_timeout_seconds,
         limits: config.limits.of_gateway(),
@@ -222,9 +229,8 @@ pub(super) fn app_settings(config: &Config) -> AppSettings {
         file_hosts: config.files.hosts.clone(),
         has_claude_flow: config.claude_flow.is_wanted(),
         mcp_servers: config.mcp_servers.clone(),
-        workflows: Arc::new(Catalogue::load(&config.server.data_dir.join("workflows"), &|role| {
-            role.parse::<AgentType>().is_ok()
-        })),
+        workflows: Arc::new(Catalogue::load(&config.server.data_dir.join("workflows"), &|role| roles.contains(role))),
+        roles,
         data_dir: config.server.data_dir.clone(),
         provenance: if config.rehearsal.enabled { Provenance::Rehearsal } else { Provenance::Live },
     }

@@ -70,6 +70,10 @@ impl DataDir {
     pub fn mirror(&self) -> PathBuf {
         self.0.join("claude-flow/mirror")
     }
+    /// The user's own roles.
+    pub fn roles(&self) -> PathBuf {
+        self.0.join("roles")
+    }
     /// What runs of workflows leave as files.
     pub fn outputs(&self) -> PathBuf {
         self.0.join("outputs")

@@ -189,15 +189,15 @@ const fn agent_word(status: AgentStatus) -> &'static str {
     }
 }
 
-const fn task_type(agent_type: AgentType) -> &'static str {
-    match agent_type {
-        AgentType::Coder => "implementation",
-        AgentType::Reviewer => "review",
-        AgentType::Tester => "testing",
-        AgentType::Researcher => "research",
-        AgentType::Optimizer => "optimization",
-        AgentType::Documenter => "documentation",
-        AgentType::Planner | AgentType::Architect | AgentType::Analyst | AgentType::Coordinator => "custom",
+fn task_type(agent_type: AgentType) -> &'static str {
+    match agent_type.as_str() {
+        "coder" => "implementation",
+        "reviewer" => "review",
+        "tester" => "testing",
+        "researcher" => "research",
+        "optimizer" => "optimization",
+        "documenter" => "documentation",
+        _ => "custom",
     }
 }
 

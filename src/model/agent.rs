@@ -1,5 +1,9 @@
 //! Agents: durable workers that outlive their processes.
 
+mod agent_type;
+
+pub use agent_type::{AGENT_TYPE_BYTES, AgentType, InvalidAgentType};
+
 use super::{
     id::{AgentId, KeyId, SwarmId},
     quota::WorkLimits,
@@ -8,64 +12,6 @@ use super::{
 };
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
-
-word_enum! {
-    /// The role an agent plays.
-    AgentType {
-        /// Breaks work into steps.
-        Planner = "planner",
-        /// Writes code.
-        Coder = "coder",
-        /// Reviews changes.
-        Reviewer = "reviewer",
-        /// Writes and runs tests.
-        Tester = "tester",
-        /// Gathers information.
-        Researcher = "researcher",
-        /// Designs systems.
-        Architect = "architect",
-        /// Examines data and requirements.
-        Analyst = "analyst",
-        /// Makes things faster or smaller.
-        Optimizer = "optimizer",
-        /// Writes documentation.
-        Documenter = "documenter",
-        /// Directs other agents.
-        Coordinator = "coordinator",
-    }
-}
-
-impl AgentType {
-    /// The role text added to the CLI's system prompt.
-    pub const fn role(self) -> &'static str {
-        match self {
-            Self::Planner => "You are the planner: break the goal into small, ordered, verifiable steps and name risks.",
-            Self::Coder => {
-                "You are the coder: implement what is asked with the smallest clear change and leave the code working."
-            }
-            Self::Reviewer => {
-                "You are the reviewer: read the work critically, name defects with file and line, and say what to change."
-            }
-            Self::Tester => "You are the tester: write and run tests that could fail, and report exactly what you saw.",
-            Self::Researcher => {
-                "You are the researcher: gather facts, name their sources, and separate what is known from what is guessed."
-            }
-            Self::Architect => {
-                "You are the architect: design components, boundaries and data flow, and give the reasons for each choice."
-            }
-            Self::Analyst => {
-                "You are the analyst: examine requirements or data and report findings with the figures behind them."
-            }
-            Self::Optimizer => "You are the optimizer: measure first, change one thing, measure again, and report both figures.",
-            Self::Documenter => {
-                "You are the documenter: write short, true documentation for the reader who has to use the thing."
-            }
-            Self::Coordinator => {
-                "You are the coordinator: split the goal between roles, track progress and put the results together."
-            }
-        }
-    }
-}
 
 word_enum! {
     /// The CLI that does the work.

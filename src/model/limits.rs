@@ -57,3 +57,9 @@ pub const MEMORY_ITEMS: usize = 20;
 pub const QUERY_CHARS: usize = 500;
 /// Messages that may lead to one another by waking agents, before the next one wakes nobody.
 pub const MESSAGE_HOPS: u32 = 8;
+/// Largest file of a role, in bytes.
+pub const ROLE_BYTES: usize = 128 * 1024;
+/// Longest description of a role, in characters.
+pub const ROLE_DESCRIPTION_CHARS: usize = 300;
+/// Most tool rules, or MCP servers, a role names.
+pub const ROLE_ITEMS: usize = 50;

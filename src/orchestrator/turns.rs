@@ -11,25 +11,26 @@ use crate::model::{
 use chrono::Utc;
 use uuid::Uuid;
 
-/// The agent type of a stage. One whose role was removed meanwhile is a coder.
-fn agent_type(role: &str) -> AgentType {
-    role.parse().unwrap_or(AgentType::Coder)
-}
-
 impl Orchestrator {
+    /// The agent type of a stage. One whose role was removed meanwhile is a coder.
+    fn agent_type(&self, role: &str) -> AgentType {
+        role.parse().ok().filter(|name| self.settings.roles.get(*name).is_some()).unwrap_or(AgentType::CODER)
+    }
+
     /// An agent of the run's own, at rest until its first turn. It ends with the run.
     pub(super) fn new_agent(&self, run: &WorkflowRun, name: &str, spec: &TurnSpec) -> Agent {
         let now = Utc::now();
         let name: String = name.chars().take(100).collect();
+        let agent_type = self.agent_type(&spec.role);
         Agent {
             id: AgentId::generate(),
             owner: run.owner.clone(),
             key_id: run.key_id,
             name,
-            agent_type: agent_type(&spec.role),
-            backend: Backend::ClaudeCode,
+            agent_type,
+            backend: self.settings.roles.get(agent_type).map_or(Backend::ClaudeCode, |role| role.backend),
             project: run.project.clone(),
-            model: spec.model.clone().or_else(|| self.settings.default_model.clone()),
+            model: spec.model.clone().or_else(|| self.settings.roles.model_of(agent_type)),
             status: AgentStatus::Parked,
             generation: 1,
             durable: true,
@@ -57,16 +58,17 @@ impl Orchestrator {
     /// The task of a turn: for an agent of its own, or a message to `agent`.
     pub(super) fn new_task(&self, run: &WorkflowRun, spec: &TurnSpec, agent: Option<AgentId>) -> Task {
         let now = Utc::now();
+        let agent_type = self.agent_type(&spec.role);
         Task {
             id: TaskId::generate(),
             owner: run.owner.clone(),
             key_id: run.key_id,
             title: spec.title.clone(),
             description: spec.prompt.clone(),
-            agent_type: agent_type(&spec.role),
+            agent_type,
             backend: Backend::ClaudeCode,
             project: run.project.clone(),
-            model: spec.model.clone().or_else(|| self.settings.default_model.clone()).filter(|_| agent.is_none()),
+            model: spec.model.clone().or_else(|| self.settings.roles.model_of(agent_type)).filter(|_| agent.is_none()),
             priority: Priority::Normal,
             timeout_seconds: spec.timeout_seconds,
             budget_usd: run.input.turn_budget_usd,

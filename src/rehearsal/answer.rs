@@ -40,22 +40,21 @@ fn text(role: Option<AgentType>, asked: &str) -> String {
     format!("Rehearsal{who}: a canned answer to {asked}; no model thought about it.\n{lines}")
 }
 
-const fn lines(role: AgentType) -> &'static str {
-    match role {
-        AgentType::Planner => {
+fn lines(role: AgentType) -> &'static str {
+    match role.as_str() {
+        "planner" => {
             "1. Read what is there.\n2. Make the smallest change.\n3. Check it.\nRisk: steps that suit any goal fit none."
         }
-        AgentType::Coder => "No file was changed.\nA model would make the change here and leave the code working.",
-        AgentType::Reviewer => "No file was read, so no defect is named.\nA model would list defects with file and line here.",
-        AgentType::Tester => "No test was written or run.\nA model would report here exactly what it saw.",
-        AgentType::Researcher => "Known: only the request itself.\nGuessed: nothing.\nSources: none were opened.",
-        AgentType::Architect => {
-            "Components, boundaries, data flow: not examined.\nA model would give its design and reasons here."
-        }
-        AgentType::Analyst => "Findings: none; no data was examined.\nFigures: none, because nothing was measured.",
-        AgentType::Optimizer => "Before: not measured.\nChange: none.\nAfter: not measured.",
-        AgentType::Documenter => "No document was written.\nA model would describe here what the reader has to do.",
-        AgentType::Coordinator => "Goal: as quoted.\nParts: not assigned.\nResults to put together: none yet.",
+        "coder" => "No file was changed.\nA model would make the change here and leave the code working.",
+        "reviewer" => "No file was read, so no defect is named.\nA model would list defects with file and line here.",
+        "tester" => "No test was written or run.\nA model would report here exactly what it saw.",
+        "researcher" => "Known: only the request itself.\nGuessed: nothing.\nSources: none were opened.",
+        "architect" => "Components, boundaries, data flow: not examined.\nA model would give its design and reasons here.",
+        "analyst" => "Findings: none; no data was examined.\nFigures: none, because nothing was measured.",
+        "optimizer" => "Before: not measured.\nChange: none.\nAfter: not measured.",
+        "documenter" => "No document was written.\nA model would describe here what the reader has to do.",
+        "coordinator" => "Goal: as quoted.\nParts: not assigned.\nResults to put together: none yet.",
+        _ => "Nothing was read, changed or run.",
     }
 }
 
@@ -75,8 +74,8 @@ mod tests {
 
     #[test]
     fn every_role_has_its_own_short_answer() {
-        let texts: std::collections::BTreeSet<_> = AgentType::ALL.iter().map(|role| text(Some(*role), "fix\n it")).collect();
-        assert_eq!(texts.len(), AgentType::ALL.len());
+        let texts: std::collections::BTreeSet<_> = AgentType::SHIPPED.iter().map(|role| text(Some(*role), "fix\n it")).collect();
+        assert_eq!(texts.len(), AgentType::SHIPPED.len());
         assert!(
             texts.iter().all(|text| text.starts_with("Rehearsal (") && text.contains("\"fix it\"") && text.lines().count() <= 5)
         );

@@ -61,12 +61,18 @@ pub(super) fn output_schema(request: &Value) -> Option<&Value> {
     list(&request["tools"]).iter().find(|tool| tool["name"] == STRUCTURED_OUTPUT).map(|tool| &tool["input_schema"])
 }
 
-/// The role named in the system prompt; the last one, since roles are appended to the CLI's own prompt.
+/// How a role begins what is added to the system prompt.
+const INTRODUCTION: &str = "You are the ";
+
+/// The shipped role named in the system prompt; the last one, since roles are appended to the CLI's own prompt.
 pub(super) fn role(request: &Value) -> Option<AgentType> {
     let system: Vec<_> = texts(&request["system"]).collect();
     let system = system.join("\n");
-    let places = AgentType::ALL.iter().filter_map(|role| Some((system.rfind(&format!("You are the {role}"))?, *role)));
-    places.max_by_key(|(place, _)| *place).map(|(_, role)| role)
+    let names = system.rmatch_indices(INTRODUCTION).map(|(at, _)| {
+        let rest = &system[at + INTRODUCTION.len()..];
+        rest.split(|char: char| !(char.is_ascii_alphanumeric() || char == '-' || char == '_')).next().unwrap_or_default()
+    });
+    names.filter_map(|name| AgentType::SHIPPED.iter().find(|role| role.as_str() == name)).copied().next()
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -98,6 +104,7 @@ fn without_reminders(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::role::Catalogue;
     use serde_json::json;
 
     #[test]
@@ -126,10 +133,13 @@ mod tests {
 
     #[test]
     fn role_is_found_in_both_shapes_of_system_prompt() {
-        for &role in AgentType::ALL {
-            assert_eq!(super::role(&json!({"system": role.role()})), Some(role));
-            let blocks = json!({"system": [{"type": "text", "text": "You are a CLI."}, {"type": "text", "text": role.role()}]});
+        let roles = Catalogue::shipped(vec![], None);
+        for &role in AgentType::SHIPPED {
+            let prompt = roles.get(role).expect("shipped").system_prompt();
+            assert_eq!(super::role(&json!({"system": prompt})), Some(role));
+            let blocks = json!({"system": [{"type": "text", "text": "You are a CLI."}, {"type": "text", "text": prompt}]});
             assert_eq!(super::role(&blocks), Some(role));
         }
+        assert_eq!(super::role(&json!({"system": "You are the coder-in-chief."})), None);
     }
 }

@@ -199,7 +199,7 @@ async fn structured_output_is_given_once() {
 async fn answers_without_a_script_fit_the_role() {
     let (app, _) = app();
     let mut request = prompt("check the parser");
-    request["system"] = json!([{"type": "text", "text": crate::model::agent::AgentType::Reviewer.role()}]);
+    request["system"] = json!([{"type": "text", "text": "You are the reviewer.\n\nYou judge."}]);
     let (_, answer) = ask(&app, &request).await;
     let text = answer["content"][0]["text"].as_str().unwrap();
     assert!(text.starts_with("Rehearsal (reviewer)") && text.contains("\"check the parser\""), "{text}");

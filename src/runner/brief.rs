@@ -10,6 +10,7 @@ use crate::model::{
     id::{KeyId, RunId},
     inbox::inbox_of,
     quota::{Cap, CapUnit, KeyLimits, LimitReached, SetBy},
+    role::{Catalogue, Role},
     run::{Failure, FailureCode},
     task::Task,
 };
@@ -22,7 +23,7 @@ impl Runner {
         let of_task = task.map(|task| task.limits).unwrap_or_default();
         Brief {
             backend: agent.backend,
-            role: role(agent),
+            role: role(agent, &self.settings.roles),
             project: agent.project.clone(),
             inbox: inbox_of(self.settings.data.path(), &agent.owner),
             keep: agent.durable,
@@ -160,9 +161,10 @@ impl Runner {
 }
 
 /// What is added to the agent's system prompt.
-fn role(agent: &Agent) -> String {
-    let role = agent.agent_type.role();
-    let parts = [Some(role), agent.swarm_id.map(|_| IN_A_TEAM), agent.system_prompt.as_deref()];
+fn role(agent: &Agent, roles: &Catalogue) -> String {
+    // Without a role nothing is started; this is for a process that runs already.
+    let role = roles.get(agent.agent_type).map(Role::system_prompt);
+    let parts = [role.as_deref(), agent.swarm_id.map(|_| IN_A_TEAM), agent.system_prompt.as_deref()];
     parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
 }
 

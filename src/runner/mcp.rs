@@ -19,11 +19,11 @@ pub(super) struct Attached {
 }
 
 impl Runner {
-    /// The servers its project names, and the hive's own for an agent whose CLI is started by claude-flow at `flow`. A name
+    /// The servers its project and its role name, and the hive's own for an agent whose CLI is started by claude-flow at `flow`. A name
     /// that is no longer registered is left out; the configuration was checked when the gateway started.
-    pub(super) fn attached(&self, agent: &Agent, dir: &ProcessDir, flow: Option<&Path>) -> Attached {
+    pub(super) fn attached(&self, agent: &Agent, of_role: &[String], dir: &ProcessDir, flow: Option<&Path>) -> Attached {
         let settings = &self.settings;
-        let names = settings.projects.get(&agent.project).into_iter().flat_map(|project| &project.mcp_servers);
+        let names = settings.projects.get(&agent.project).into_iter().flat_map(|project| &project.mcp_servers).chain(of_role);
         let known = names.filter_map(|name| settings.mcp_servers.0.get_key_value(name));
         let tools = &settings.claude_flow.tools;
         let own = flow.filter(|_| !tools.is_empty());

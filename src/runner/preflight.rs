@@ -105,6 +105,7 @@ pub async fn is_logged_in(settings: &Settings, executable: &Path) -> Result<bool
         permission_mode: PermissionMode::Default,
         allowed_tools: &[],
         mcp_config: None,
+        denied_tools: &[],
         team: false,
         budget_usd: None,
         max_retries: 0,

@@ -15,6 +15,7 @@ use crate::{
         agent::{Agent, AgentStatus, Backend},
         id::{AgentId, ProcessId, RunId},
         quota::WorkLimits,
+        role::Role,
         run::{Failure, FailureCode, Run, RunOutcome},
         task::{Task, TaskStatus},
     },
@@ -161,6 +162,7 @@ impl Runner {
         if agent.backend == Backend::ClaudeFlow {
             find_claude_flow(&self.settings).map_err(unavailable)?;
         }
+        self.role_of(agent).map_err(unavailable)?;
         let source = match agent.forked_from.filter(|_| !agent.session_started) {
             None => None,
             Some(id) => Some(self.rested(id).await?),
@@ -170,6 +172,17 @@ impl Runner {
             self.copy_conversation(&source, agent).await?;
         }
         Ok(())
+    }
+
+    /// The agent's role, or why it cannot be started: without its role it would not know its limits.
+    pub(super) fn role_of(&self, agent: &Agent) -> Result<&Role, String> {
+        let roles = &self.settings.roles;
+        roles.get(agent.agent_type).ok_or_else(|| {
+            format!(
+                "{}. Put its file back, restart the server, and resume the agent or ask again",
+                roles.why_not(agent.agent_type)
+            )
+        })
     }
 
     async fn prepare_workspace(&self, agent: &mut Agent, source: Option<&Agent>) -> Result<(), Failure> {

@@ -129,7 +129,7 @@ macro_rules! apply_change {
         };
         match $change {
             team::Prepared::Send { message, recipients } => {
-                let (to_agent, to_role) = match message.to {
+                let (to_agent, to_role) = match &message.to {
                     Recipient::Agent(id) => (Some(id.uuid()), None),
                     Recipient::Role(role) => (None, Some(role.as_str())),
                     Recipient::All | Recipient::User => (None, None),

@@ -23,6 +23,7 @@ mod limits;
 mod monitoring;
 mod process;
 mod recovery;
+mod roles;
 mod store;
 mod support;
 mod swarms;

@@ -180,7 +180,7 @@ async fn lists_are_filtered_newest_first_and_paged() {
     let mut ids = Vec::new();
     for n in 0..6_u8 {
         let made = Task {
-            agent_type: if n % 2 == 0 { AgentType::Coder } else { AgentType::Tester },
+            agent_type: if n % 2 == 0 { AgentType::CODER } else { AgentType::TESTER },
             project: if n < 3 { "shop" } else { "site" }.into(),
             ..task(if n == 5 { "bob" } else { "ann" })
         };
@@ -193,7 +193,7 @@ async fn lists_are_filtered_newest_first_and_paged() {
         (TaskFilter { owner: Some("ann"), ..ALL }, vec![4, 3, 2, 1, 0]),
         (TaskFilter { owner: Some("ann"), before: Some(ids[3]), limit: 2, ..ALL }, vec![2, 1]),
         (TaskFilter { status: Some(TaskStatus::Assigned), ..ALL }, vec![0]),
-        (TaskFilter { agent_type: Some(AgentType::Tester), project: Some("site"), ..ALL }, vec![5, 3]),
+        (TaskFilter { agent_type: Some(AgentType::TESTER), project: Some("site"), ..ALL }, vec![5, 3]),
         (TaskFilter { owner: Some("bob"), status: Some(TaskStatus::Created), project: Some("site"), ..ALL }, vec![5]),
         (TaskFilter { project: Some("' OR 1=1 --\0"), ..ALL }, vec![]),
     ] {

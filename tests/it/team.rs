@@ -87,7 +87,7 @@ async fn cli_members_of_a_star_write_to_its_hub_which_is_woken_to_answer() {
     std::fs::write(&rules, rule.to_string()).expect("written");
     app.set("MAS_REHEARSAL__RULES", rules.to_str().expect("UTF-8"));
     app.launch();
-    let team = Team::on(&app, Topology::Star, &[AgentType::Coordinator, AgentType::Coder, AgentType::Tester]).await;
+    let team = Team::on(&app, Topology::Star, &[AgentType::COORDINATOR, AgentType::CODER, AgentType::TESTER]).await;
     let [hub, coder, tester] = [0, 1, 2].map(|n: usize| team.agents[n].clone());
     let ask = json!({"to": "coordinator-0", "subject": "Which port?", "body": "3000 or 8080?", "kind": "question",
                      "requires_response": true, "deadline_seconds": 3600, "priority": "high"});
@@ -150,7 +150,7 @@ async fn cli_members_of_a_star_write_to_its_hub_which_is_woken_to_answer() {
 #[tokio::test]
 async fn cli_a_team_shares_findings_artifacts_and_decisions() {
     let app = TestApp::start().await;
-    let team = Team::on(&app, Topology::Mesh, &[AgentType::Coder, AgentType::Reviewer]).await;
+    let team = Team::on(&app, Topology::Mesh, &[AgentType::CODER, AgentType::REVIEWER]).await;
     let (coder, reviewer) = (&team.agents[0], &team.agents[1]);
     let finding = json!({"claim": "The cache is never emptied", "confidence": "high", "sources": ["src/cache.rs:12"]});
     let plan = |content: &str| json!({"name": "plan", "kind": "design", "content": content});
@@ -220,7 +220,7 @@ async fn cli_a_team_shares_findings_artifacts_and_decisions() {
 #[tokio::test]
 async fn cli_a_user_who_wants_an_answer_wakes_the_agent_and_sees_that_it_is_overdue() {
     let app = TestApp::start().await;
-    let team = Team::on(&app, Topology::Mesh, &[AgentType::Coder]).await;
+    let team = Team::on(&app, Topology::Mesh, &[AgentType::CODER]).await;
     let ask =
         json!({"to": "all", "subject": "Progress", "body": "How far are you?", "requires_response": true, "deadline_seconds": 1});
     let asked = app.post(&team.path("/messages"), &ask).await.expect(201);
@@ -243,7 +243,7 @@ async fn cli_a_user_who_wants_an_answer_wakes_the_agent_and_sees_that_it_is_over
 #[tokio::test]
 async fn users_write_to_members_roles_and_all_and_bad_messages_are_refused() {
     let app = TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude")]).await;
-    let team = Team::on(&app, Topology::Ring, &[AgentType::Coder, AgentType::Coder, AgentType::Tester]).await;
+    let team = Team::on(&app, Topology::Ring, &[AgentType::CODER, AgentType::CODER, AgentType::TESTER]).await;
     // Their CLI cannot be started. It does not have to be, as long as nobody tries.
     app.sql("UPDATE agent SET status = 'parked', generation = 2, failure = NULL").await;
     let path = team.path("/messages");

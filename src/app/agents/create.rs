@@ -36,13 +36,13 @@ pub struct CreateAgent {
     /// A readable name, at most 100 characters. Left out: the role and some digits.
     #[schema(nullable = false, min_length = 1, max_length = 100)]
     pub name: Option<String>,
-    /// The model, from the gateway's allow-list. Left out: the configured default.
+    /// The model, from the gateway's allow-list. Left out: that of the role, else the configured default.
     #[schema(nullable = false, min_length = 1)]
     pub model: Option<String>,
     /// The project it works in. Left out: `default`.
     #[schema(nullable = false, min_length = 1)]
     pub project: Option<String>,
-    /// The CLI behind it. Left out: claude-code.
+    /// The CLI behind it. Left out: that of the role.
     #[schema(nullable = false)]
     pub backend: Option<Backend>,
     /// What to add to its system prompt after its role, at most 20,000 characters.
@@ -135,6 +135,7 @@ impl CreateAgent {
             self.max_processes,
         ]);
         common(&mut refusals, self.name.as_deref(), self.idempotency_key.as_deref());
+        let agent_type = refusals.role(self.agent_type, settings);
         let project = self.project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
         refusals.project(&project, settings);
         refusals.backend(self.backend, settings);
@@ -156,12 +157,15 @@ impl CreateAgent {
         refusals.finish()?;
         let limits = WorkLimits { timeout_seconds, budget_usd: self.budget_usd, ..limits };
         let agent = Agent {
-            backend: self.backend.unwrap_or(Backend::ClaudeCode),
+            backend: self
+                .backend
+                .or_else(|| settings.roles.get(agent_type).map(|role| role.backend))
+                .unwrap_or(Backend::ClaudeCode),
             project,
-            model: self.model.or_else(|| settings.default_model.clone()),
+            model: self.model.or_else(|| settings.roles.model_of(agent_type)),
             system_prompt: self.system_prompt,
             limits,
-            ..blank(who, settings, self.agent_type.unwrap_or(AgentType::Coder), self.name)
+            ..blank(who, settings, agent_type, self.name)
         };
         Ok((Agent { idempotency_key: self.idempotency_key, request_hash: request_hash(&asked), ..agent }, wait))
     }
@@ -229,6 +233,7 @@ impl App {
         if let Some(model) = &request.model {
             refusals.model(model, &self.settings.models);
         }
+        refusals.role(Some(source.agent_type), &self.settings);
         refusals.finish()?;
         let asked = serde_json::json!(["fork", id, request.name, request.model]);
         let fork = Agent {

@@ -269,7 +269,7 @@ impl Propose {
                 places.push(Place {
                     field: field(".agent_id"),
                     agent_id: given.agent_id,
-                    agent_type: given.agent_type.unwrap_or(AgentType::Coder),
+                    agent_type: given.agent_type.unwrap_or(AgentType::CODER),
                     model: given.model.clone(),
                 });
             }
@@ -304,7 +304,7 @@ impl App {
                 agent_id: given.agent_id,
                 agent_type: given.agent_type,
                 project: proposal.project.clone(),
-                model: given.model.or_else(|| self.settings.default_model.clone()),
+                model: given.model.or_else(|| self.settings.roles.model_of(given.agent_type)),
                 is_own: false,
                 lost: None,
             };

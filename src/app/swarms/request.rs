@@ -166,7 +166,8 @@ pub(super) fn wanted(agents: &[SwarmAgents], settings: &AppSettings, refusals: &
         let count = refusals.within::<u32>("agents", Some(asked.count.unwrap_or(1)), least..=SWARM_AGENTS.into()).unwrap_or(0);
         let is_new = groups.iter().all(|group| group.agent_type != asked.agent_type);
         refusals.check(is_new, "agents", || format!("names {} twice; give one entry with the sum", asked.agent_type));
-        let model = asked.model.clone().or_else(|| settings.default_model.clone());
+        let agent_type = refusals.role(Some(asked.agent_type), settings);
+        let model = asked.model.clone().or_else(|| settings.roles.model_of(agent_type));
         groups.push(Group { agent_type: asked.agent_type, count, model });
     }
     groups
@@ -210,9 +211,8 @@ pub(super) fn new_member(who: &Principal, settings: &AppSettings, swarm: &Swarm,
 
 /// The agents of a swarm that names none.
 fn usual() -> Vec<SwarmAgents> {
-    use AgentType::{Architect, Coder, Coordinator, Reviewer, Tester};
     let one = |agent_type| SwarmAgents { agent_type, count: None, model: None };
-    [Coordinator, Architect, Coder, Tester, Reviewer].map(one).to_vec()
+    [AgentType::COORDINATOR, AgentType::ARCHITECT, AgentType::CODER, AgentType::TESTER, AgentType::REVIEWER].map(one).to_vec()
 }
 
 impl SpawnSwarm {

@@ -43,7 +43,7 @@ pub struct CreateTask {
     /// The project to work in. Left out: `default`.
     #[schema(nullable = false, min_length = 1)]
     pub project: Option<String>,
-    /// The model, from the gateway's allow-list. Left out: the configured default.
+    /// The model, from the gateway's allow-list. Left out: that of the role, else the configured default.
     #[schema(nullable = false, min_length = 1)]
     pub model: Option<String>,
     /// How urgent it is. Left out: normal.
@@ -79,7 +79,7 @@ pub struct CreateTask {
     /// What to do when the agent's process is lost, as in a reboot. Left out: resume.
     #[schema(nullable = false)]
     pub on_lost: Option<OnLost>,
-    /// JSON Schema (root type `object`, at most 20 kB) of a structured answer, as an object or as text that holds it.
+    /// JSON Schema (root type `object`, at most 20 kB) of a structured answer, as an object or as text that holds it. Left out: that of the role, if it has one.
     #[schema(value_type = Option<Object>, nullable = false)]
     #[serde(default, deserialize_with = "object_or_text")]
     pub output_schema: Option<Value>,
@@ -146,6 +146,7 @@ impl CreateTask {
             max_memory_bytes: self.max_memory_bytes,
             max_processes: self.max_processes,
         });
+        let agent_type = refusals.role(self.agent_type, settings);
         let project = self.project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
         refusals.project(&project, settings);
         refusals.backend(self.backend, settings);
@@ -170,9 +171,9 @@ impl CreateTask {
             key_id: Some(who.key_id),
             title: self.title.unwrap_or_else(|| title_of(&self.description)),
             description: self.description,
-            agent_type: self.agent_type.unwrap_or(AgentType::Coder),
+            agent_type,
             project,
-            model: self.model.or_else(|| settings.default_model.clone()),
+            model: self.model.or_else(|| settings.roles.model_of(agent_type)),
             priority: self.priority.unwrap_or(Priority::Normal),
             timeout_seconds: timeout.unwrap_or(settings.task_timeout_seconds),
             budget_usd: self.budget_usd,
@@ -184,7 +185,7 @@ impl CreateTask {
             reviewed: false,
             backend: self.backend.unwrap_or(Backend::ClaudeCode),
             on_lost: self.on_lost.unwrap_or(OnLost::Resume),
-            output_schema: self.output_schema,
+            output_schema: self.output_schema.or_else(|| settings.roles.get(agent_type)?.output_schema.clone()),
             idempotency_key: self.idempotency_key,
             request_hash,
             status: TaskStatus::Created,
@@ -277,7 +278,7 @@ mod tests {
     async fn defaults_fill_what_is_left_out() {
         let (task, wait) = request().validate(&principal("ann", &[Scope::Operate]), &settings()).await.expect("valid");
         assert_eq!((task.title.as_str(), task.project.as_str(), wait), ("Fix the door", "default", 0));
-        assert_eq!((task.agent_type, task.priority, task.timeout_seconds), (AgentType::Coder, Priority::Normal, 3600));
+        assert_eq!((task.agent_type, task.priority, task.timeout_seconds), (AgentType::CODER, Priority::Normal, 3600));
         assert_eq!(task.owner, "ann");
     }
 

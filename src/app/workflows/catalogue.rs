@@ -99,12 +99,13 @@ impl Catalogue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::agent::AgentType;
+    use crate::model::role;
 
     #[test]
     fn shipped_workflows_are_sound() {
+        let roles = role::Catalogue::shipped(vec![], None);
         let dir = tempfile::tempdir().expect("a directory");
-        let catalogue = Catalogue::load(dir.path(), &|role| role.parse::<AgentType>().is_ok());
+        let catalogue = Catalogue::load(dir.path(), &|role| roles.contains(role));
         assert_eq!(catalogue.problems, []);
         assert_eq!(catalogue.names().len(), SHIPPED.len());
     }
@@ -116,7 +117,8 @@ mod tests {
             .expect("written");
         std::fs::write(dir.path().join("b.yaml"), "name: bad\ndescription: d\nstages:\n  - {name: a, role: nobody, prompt: x}\n")
             .expect("written");
-        let catalogue = Catalogue::load(dir.path(), &|role| role == "coder" || role.parse::<AgentType>().is_ok());
+        let roles = role::Catalogue::shipped(vec![], None);
+        let catalogue = Catalogue::load(dir.path(), &|role| roles.contains(role));
         assert!(catalogue.get("mine").is_some() && catalogue.get("bad").is_none());
         assert!(
             catalogue.problems[0].file == "b.yaml" && catalogue.problems[0].problem.starts_with("line 4"),

@@ -27,7 +27,7 @@ pub fn workflow(topology: Topology, members: &[Member]) -> Workflow {
     let team = in_order(members);
     let stages = match topology {
         _ if team.len() < 2 => team.iter().map(|member| alone(*member)).collect(),
-        Topology::Star => star(&team, first_of(&team, &[AgentType::Coordinator])),
+        Topology::Star => star(&team, first_of(&team, &[AgentType::COORDINATOR])),
         Topology::Hierarchical => hierarchical(&team),
         Topology::Mesh => mesh(&team),
         Topology::Ring => ring(&team),
@@ -180,7 +180,7 @@ fn mesh(team: &[Member]) -> Vec<Stage> {
         let own = stage(name(*member), *member, prompt.clone());
         Stage { inputs: Some(vec![]), output_schema: Some(schema.clone()), on_failure: OnFailure::Skip, ..own }
     });
-    let last = team[first_of(team, &[AgentType::Coordinator])];
+    let last = team[first_of(team, &[AgentType::COORDINATOR])];
     let synthesis = format!(
         "The swarm has ended its rounds. What everybody found last:\n\
          {{% for name, member in stages.rounds.stages | items %}}- {{{{ name }}}}: {{{{ (member.output.finding or member.text)[:{FINDING_CHARS}] }}}}\n{{% endfor %}}\

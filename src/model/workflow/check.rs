@@ -1,6 +1,6 @@
 //! What is wrong with a workflow before anything of it is run.
 
-mod schema;
+pub(in crate::model) mod schema;
 
 use super::{ITERATIONS, STAGES, Stage, TURNS, Workflow, template};
 use std::collections::BTreeSet;

@@ -7,7 +7,7 @@ use crate::{
         claude_flow::{self, Hive},
     },
     bus::Topic,
-    model::{agent::Backend, event::EventKind, project::PermissionMode},
+    model::{agent::Backend, event::EventKind, project::PermissionMode, role::tools::permissions},
     process::{self, ExitReason, ExitRecord, LaunchError, Launched, Liveness, Spec, Started},
     runner::{
         brief::process_budget,
@@ -214,17 +214,20 @@ impl Actor {
         for dir in [&settings.claude_code.config_dir, &home] {
             std::fs::create_dir_all(dir).map_err(|error| spawn_failed(format!("{}: {error}", dir.display())))?;
         }
+        let role = self.runner.role_of(&self.agent).map_err(spawn_failed)?;
         let project = settings.projects.get(&self.agent.project);
+        let mode = project.map_or(PermissionMode::Default, |project| project.permission_mode);
+        let allowed = project.map_or(&[][..], |project| &project.allowed_tools);
+        let mut permissions = permissions(mode, allowed, role.allowed_tools.as_deref());
         let schema = self.brief.order.as_ref().and_then(|order| order.output_schema.as_ref());
         let system_prompt = self.dir.file(SYSTEM_PROMPT);
         let flow = match self.agent.backend {
             Backend::ClaudeCode => None,
             Backend::ClaudeFlow => Some(find_claude_flow(settings).map_err(spawn_failed)?),
         };
-        let attached = self.runner.attached(&self.agent, &self.dir, flow.as_deref());
+        let attached = self.runner.attached(&self.agent, &role.mcp_servers, &self.dir, flow.as_deref());
         let mcp_config = self.dir.file(MCP_CONFIG);
-        let allowed_tools: Vec<String> =
-            project.into_iter().flat_map(|project| &project.allowed_tools).chain(&attached.allowed).cloned().collect();
+        permissions.allow.extend(attached.allowed);
         let request = LaunchRequest {
             executable: &executable,
             session_id: self.agent.session_id,
@@ -236,8 +239,9 @@ impl Actor {
             model: (self.task.as_ref().and_then(|task| task.model.as_deref()))
                 .or(self.agent.model.as_deref())
                 .or_else(|| Some(settings.claude_code.default_model.as_str()).filter(|model| !model.is_empty())),
-            permission_mode: project.map_or(PermissionMode::Default, |project| project.permission_mode),
-            allowed_tools: &allowed_tools,
+            permission_mode: permissions.mode,
+            allowed_tools: &permissions.allow,
+            denied_tools: &permissions.deny,
             mcp_config: attached.config.is_some().then_some(&mcp_config),
             team: self.brief.team,
             budget_usd: process_budget(&self.brief, self.machine.turn.as_ref()),

@@ -94,7 +94,7 @@ pub(crate) fn task(owner: &str) -> Task {
         key_id: None,
         title: "title".into(),
         description: "description".into(),
-        agent_type: AgentType::Coder,
+        agent_type: AgentType::CODER,
         project: "default".into(),
         model: None,
         priority: Priority::Normal,

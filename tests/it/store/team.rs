@@ -67,7 +67,7 @@ pub(crate) async fn store_team(store: &Store, topology: Topology, roles: &[Agent
 
 async fn pair() -> (TestStore, Swarm, Agent, Agent) {
     let store = test_store().await;
-    let (swarm, mut agents) = store_team(&store, Topology::Mesh, &[AgentType::Coder, AgentType::Tester], "ann").await;
+    let (swarm, mut agents) = store_team(&store, Topology::Mesh, &[AgentType::CODER, AgentType::TESTER], "ann").await;
     let (two, one) = (agents.pop().expect("two"), agents.pop().expect("one"));
     (store, swarm, one, two)
 }

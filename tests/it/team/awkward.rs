@@ -28,7 +28,7 @@ fn subjects(messages: &[Value]) -> Vec<String> {
 #[tokio::test]
 async fn cli_a_call_has_its_effect_once_however_often_the_server_is_killed() {
     let mut app = TestApp::with(&[("MAS_RUNNER__ON_SHUTDOWN", "detach")]).await;
-    let team = Team::on(&app, Topology::Mesh, &[AgentType::Coder, AgentType::Tester]).await;
+    let team = Team::on(&app, Topology::Mesh, &[AgentType::CODER, AgentType::TESTER]).await;
     let task = app.tell(&team.agents[0], &numbered(100), json!({})).await;
     app.events_until(&task, |event| event["kind"] == "tool_call").await;
     for pause in [0_u64, 130, 40, 210, 90, 330, 10, 170] {
@@ -51,7 +51,7 @@ async fn cli_a_call_read_while_the_store_is_out_of_order_waits_and_counts_once()
     if !app.store_url().starts_with("sqlite://") {
         return;
     }
-    let team = Team::on(&app, Topology::Mesh, &[AgentType::Coder, AgentType::Tester]).await;
+    let team = Team::on(&app, Topology::Mesh, &[AgentType::CODER, AgentType::TESTER]).await;
     let task = app.tell(&team.agents[0], &numbered(200), json!({})).await;
     app.events_until(&task, |event| event["kind"] == "tool_result").await;
     // Calls come while nothing can be stored; then the server dies with whatever it had in mind.
@@ -93,7 +93,7 @@ async fn cli_a_turn_that_is_resumed_after_its_cli_was_killed_has_the_tools_from_
     std::fs::write(&rules, rule.to_string()).expect("written");
     app.set("MAS_REHEARSAL__RULES", rules.to_str().expect("UTF-8"));
     app.launch();
-    let team = Team::on(&app, Topology::Mesh, &[AgentType::Coder, AgentType::Tester]).await;
+    let team = Team::on(&app, Topology::Mesh, &[AgentType::CODER, AgentType::TESTER]).await;
     let task = app.tell(&team.agents[0], &json!("Tell the tester."), json!({})).await;
     app.events_until(&task, |event| event["kind"] == "tool_result").await;
     // The second request is under way, so the CLI has kept the first answer.

@@ -79,7 +79,7 @@ fn draft(to: Recipient) -> Draft {
 }
 
 fn team() -> Vec<Agent> {
-    vec![member(AgentType::Coordinator, 0), member(AgentType::Coder, 1), member(AgentType::Coder, 2)]
+    vec![member(AgentType::COORDINATOR, 0), member(AgentType::CODER, 1), member(AgentType::CODER, 2)]
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn names_ids_roles_and_words_are_understood() {
     let mut team = team();
     assert_eq!(resolve("coder-1", &team), Ok(Recipient::Agent(team[1].id)));
     assert_eq!(resolve(&format!(" {} ", team[2].id), &team), Ok(Recipient::Agent(team[2].id)));
-    assert_eq!(resolve("coder", &team), Ok(Recipient::Role(AgentType::Coder)));
+    assert_eq!(resolve("coder", &team), Ok(Recipient::Role(AgentType::CODER)));
     assert_eq!((resolve("all", &team), resolve("user", &team)), (Ok(Recipient::All), Ok(Recipient::User)));
     let words = resolve("tester", &team).expect_err("nobody has the role");
     assert!(words.contains("Members: coordinator-0 (coordinator, agent_"), "{words}");
@@ -111,11 +111,11 @@ fn a_message_reaches_those_the_topology_allows_and_wakes_those_that_stay() {
     assert_eq!(post(Recipient::All, from(1)).expect("as far as it may").recipients, [team[0].id]);
     let words = post(Recipient::Agent(team[2].id), from(1)).expect_err("not linked");
     assert!(words.contains("star") && words.contains("coordinator-0") && words.contains("`user`"), "{words}");
-    assert!(post(Recipient::Role(AgentType::Coder), from(1)).is_err());
+    assert!(post(Recipient::Role(AgentType::CODER), from(1)).is_err());
     assert!(post(Recipient::Agent(team[1].id), from(1)).expect_err("itself").contains("yourself"));
     let to_user = post(Recipient::User, from(1)).expect("always");
     assert!(to_user.recipients.is_empty() && to_user.wake.is_empty());
-    assert_eq!(post(Recipient::Role(AgentType::Coder), Sender::User).expect("the user may").recipients.len(), 2);
+    assert_eq!(post(Recipient::Role(AgentType::CODER), Sender::User).expect("the user may").recipients.len(), 2);
     assert!(post(Recipient::User, Sender::User).is_err());
 }
 

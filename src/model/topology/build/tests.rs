@@ -9,8 +9,14 @@ use crate::model::{
         run::RunInput,
     },
 };
-use AgentType::{Architect, Coder, Coordinator, Planner, Reviewer, Tester};
 use std::collections::BTreeMap;
+
+const ARCHITECT: AgentType = AgentType::ARCHITECT;
+const CODER: AgentType = AgentType::CODER;
+const COORDINATOR: AgentType = AgentType::COORDINATOR;
+const PLANNER: AgentType = AgentType::PLANNER;
+const REVIEWER: AgentType = AgentType::REVIEWER;
+const TESTER: AgentType = AgentType::TESTER;
 
 fn team(roles: &[AgentType]) -> Vec<Member> {
     roles.iter().zip(0..).map(|(role, place)| Member { agent: AgentId::generate(), role: *role, place }).collect()
@@ -43,13 +49,13 @@ fn waves(topology: Topology, roles: &[AgentType], agrees_from: u32) -> Vec<Vec<S
 
 #[test]
 fn a_star_splits_works_at_once_and_merges() {
-    let waves = waves(Topology::Star, &[Coder, Coordinator, Tester], 0);
+    let waves = waves(Topology::Star, &[CODER, COORDINATOR, TESTER], 0);
     assert_eq!(waves, [vec!["split"], vec!["coder_0", "tester_2"], vec!["merge"]]);
 }
 
 #[test]
 fn a_hierarchy_goes_down_and_up_again() {
-    let waves = waves(Topology::Hierarchical, &[Planner, Architect, Coder, Coder, Tester, Coordinator], 0);
+    let waves = waves(Topology::Hierarchical, &[PLANNER, ARCHITECT, CODER, CODER, TESTER, COORDINATOR], 0);
     assert_eq!(
         waves,
         [
@@ -64,12 +70,12 @@ fn a_hierarchy_goes_down_and_up_again() {
 
 #[test]
 fn a_hierarchy_without_leads_is_a_star() {
-    assert_eq!(waves(Topology::Hierarchical, &[Planner, Coder, Tester], 0), waves(Topology::Star, &[Planner, Coder, Tester], 0));
+    assert_eq!(waves(Topology::Hierarchical, &[PLANNER, CODER, TESTER], 0), waves(Topology::Star, &[PLANNER, CODER, TESTER], 0));
 }
 
 #[test]
 fn a_mesh_goes_on_until_all_agree_or_the_rounds_are_used_up() {
-    let roles = [Coder, Tester, Reviewer];
+    let roles = [CODER, TESTER, REVIEWER];
     let round = |n: u32| vec![format!("rounds~{n}/coder_0"), format!("rounds~{n}/tester_1"), format!("rounds~{n}/reviewer_2")];
     assert_eq!(
         waves(Topology::Mesh, &roles, 0),
@@ -81,14 +87,15 @@ fn a_mesh_goes_on_until_all_agree_or_the_rounds_are_used_up() {
 
 #[test]
 fn a_ring_goes_around() {
-    assert_eq!(waves(Topology::Ring, &[Coder, Tester, Reviewer], 0), [["coder_0"], ["tester_1"], ["reviewer_2"]]);
+    assert_eq!(waves(Topology::Ring, &[CODER, TESTER, REVIEWER], 0), [["coder_0"], ["tester_1"], ["reviewer_2"]]);
 }
 
 #[test]
 fn any_team_of_any_size_completes() {
     for topology in Topology::ALL.iter().copied() {
         for count in [1, 2, 7, 64] {
-            let roles: Vec<AgentType> = (0..count).map(|n| AgentType::ALL[(n * 7 + count) % AgentType::ALL.len()]).collect();
+            let roles: Vec<AgentType> =
+                (0..count).map(|n| AgentType::SHIPPED[(n * 7 + count) % AgentType::SHIPPED.len()]).collect();
             let turns: usize = waves(topology, &roles, 2).iter().map(Vec::len).sum();
             assert!(turns >= count, "{topology} {count}: everybody has a turn");
         }

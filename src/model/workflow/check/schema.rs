@@ -52,7 +52,7 @@ const KEYWORDS: [&str; 44] = [
 ];
 
 /// What is wrong with a schema.
-pub(super) fn flaw(schema: &Value) -> Option<String> {
+pub(in crate::model) fn flaw(schema: &Value) -> Option<String> {
     if schema.get("type").is_none_or(|kind| kind != "object") {
         return Some("must be a JSON Schema of type object".to_owned());
     }

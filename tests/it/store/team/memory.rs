@@ -51,7 +51,7 @@ pub(super) async fn found(store: &Store, swarm: &Swarm, query: &str) -> Vec<Memo
 #[tokio::test]
 async fn words_and_phrases_find_the_same_on_both_engines() {
     let (store, swarm, one, _) = pair().await;
-    let (elsewhere, others) = store_team(&store, Topology::Ring, &[AgentType::Coder], "bob").await;
+    let (elsewhere, others) = store_team(&store, Topology::Ring, &[AgentType::CODER], "bob").await;
     let decision = Content::Decision {
         decision: "Sessions live in the database".into(),
         rationale: "They must survive a restart, 100% of them".into(),
