@@ -25,7 +25,7 @@ pub fn load(dir: &Path, models: Vec<String>, default_model: Option<String>) -> C
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         match read(path) {
             Ok(text) => catalogue.add(&name, &text),
-            Err(error) => catalogue.refuse(&name, flaw(format!("cannot be read: {error}"))),
+            Err(flaw) => catalogue.refuse(&name, flaw),
         }
     }
     catalogue
@@ -45,18 +45,20 @@ pub fn report(catalogue: &Catalogue, dir: &Path) {
 }
 
 /// A file's text, of a large one as much as shows that it is too large.
-fn read(path: &Path) -> std::io::Result<String> {
+fn read(path: &Path) -> Result<String, FileFlaw> {
+    let unreadable = |error: std::io::Error| flaw(format!("cannot be read: {error}"));
     // Opening a pipe would wait for its writer.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::other("it is no file"));
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(flaw("is no file".to_owned()));
     }
-    let file = File::open(path)?;
     let mut bytes = Vec::new();
-    file.take(ROLE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    File::open(path).and_then(|file| file.take(ROLE_BYTES as u64 + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    if bytes.len() > ROLE_BYTES {
+        return Err(flaw(format!("is too large; at most {ROLE_BYTES} bytes are allowed")));
+    }
     String::from_utf8(bytes).map_err(|error| {
-        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-        std::io::Error::other(format!("line {line} is not UTF-8"))
+        let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+        FileFlaw { line: Some(1 + good.matches('\n').count() as u64), words: "is not UTF-8".to_owned() }
     })
 }
 
@@ -89,6 +91,6 @@ mod tests {
         let problems: Vec<_> =
             catalogue.problems().iter().map(|problem| (problem.file.as_str(), problem.flaw.to_string())).collect();
         assert_eq!(problems.iter().map(|(file, _)| *file).collect::<Vec<_>>(), ["folder.md", "huge.md", "latin.md"]);
-        assert!(problems[2].1.contains("line 2 is not UTF-8"), "{problems:?}");
+        assert!(problems[2].1 == "line 2: is not UTF-8", "{problems:?}");
     }
 }

@@ -80,19 +80,7 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
         rehearsal_url = Some(url);
         tokio::spawn(model::watch(data.clone(), config.rehearsal.rules.clone()));
     }
-    let settings = runner::Settings {
-        runner: config.runner.clone(),
-        claude_code: config.claude_code.clone(),
-        claude_flow: config.claude_flow.clone(),
-        mcp_servers: config.mcp_servers.clone(),
-        limits: config.limits.of_gateway(),
-        key_limits: config.limits.of_key(),
-        roles: roles.clone(),
-        projects: config.projects(),
-        agent_env: config.agent_env.clone(),
-        data: data.clone(),
-        rehearsal_url,
-    };
+    let settings = runner_settings(config, data, roles.clone(), rehearsal_url);
     let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus.clone(), settings, stop.clone())).run());
 
     let orchestration = orchestrator::Settings { roles, outputs: data.outputs() };
@@ -233,6 +221,27 @@ pub(super) fn app_settings(config: &Config, roles: Arc<role::Catalogue>) -> AppS
         roles,
         data_dir: config.server.data_dir.clone(),
         provenance: if config.rehearsal.enabled { Provenance::Rehearsal } else { Provenance::Live },
+    }
+}
+
+fn runner_settings(
+    config: &Config,
+    data: &DataDir,
+    roles: Arc<role::Catalogue>,
+    rehearsal_url: Option<String>,
+) -> runner::Settings {
+    runner::Settings {
+        runner: config.runner.clone(),
+        claude_code: config.claude_code.clone(),
+        claude_flow: config.claude_flow.clone(),
+        mcp_servers: config.mcp_servers.clone(),
+        limits: config.limits.of_gateway(),
+        key_limits: config.limits.of_key(),
+        roles,
+        projects: config.projects(),
+        agent_env: config.agent_env.clone(),
+        data: data.clone(),
+        rehearsal_url,
     }
 }
 

@@ -101,12 +101,11 @@ fn split(text: &str) -> Result<(&str, &str), FileFlaw> {
         let is_fence = line.trim_end() == "---";
         match (index, is_fence) {
             (0, false) => break,
-            (0, true) => {}
-            (_, true) => {
+            (1.., true) => {
                 let begin = text.find('\n').map_or(at, |end| end + 1);
                 return Ok((&text[begin..at], &text[at + line.len()..]));
             }
-            (_, false) => {}
+            (0, true) | (_, false) => {}
         }
         at += line.len();
     }

@@ -159,7 +159,7 @@ async fn cli_an_agent_whose_role_is_gone_stays_readable_and_works_again_when_it_
     app.stop();
     write_role(&app, "gardener.md", &gardener(""));
     app.launch();
-    app.post(&path_of(&agent, "/resume"), &json!({"wait_seconds": 40})).await.expect(200);
+    app.post(&path_of(&agent, "/resume"), &json!({})).await.expect(200);
     let task = app.tell(&agent, &json!("What do you know?"), json!({"wait_seconds": 40})).await;
     assert_eq!(app.ended(&task).await["status"], "complete", "{task}");
     assert!(app.last_conversation().await.1.contains("I know HERON.") && persona_count(&app).await == 1);

@@ -5,7 +5,7 @@ use super::{
     schema, tools,
 };
 use serde::Deserialize;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Spanned, budget, options};
 
 /// Settings begin below the first `---`.
 const FIRST_LINE: u64 = 1;
@@ -22,8 +22,8 @@ pub(super) struct Front {
     mcp_servers: Vec<Spanned<String>>,
 }
 
-fn line_of<T>(spanned: &Spanned<T>) -> Option<u64> {
-    Some(FIRST_LINE + spanned.referenced.line())
+fn line_of<T>(spanned: &Spanned<T>) -> u64 {
+    FIRST_LINE + spanned.referenced.line()
 }
 
 impl Front {
@@ -31,25 +31,23 @@ impl Front {
         if text.trim().is_empty() {
             return Err(flaw(Some(1), "there are no settings; give at least a description".into()));
         }
-        serde_saphyr::from_str(text).map_err(|error| {
+        // In a schema `required: [n]` means a name. A file of this size has no use for more nodes, whatever its aliases make.
+        let options = options! { strict_booleans: true, budget: budget! { max_nodes: 20_000 } };
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let error = error.without_snippet();
             let line = error.location().map(|place| FIRST_LINE + place.line());
             // The parser counts from the settings; the line above is the file's.
             let words = error.to_string();
-            let words = words
-                .split_once(" at line ")
-                .or_else(|| words.split_once("line "))
-                .map_or(words.as_str(), |cut| if cut.0.is_empty() { words.as_str() } else { cut.0 });
-            flaw(line, words.trim_end_matches([',', ':', ' ']).to_owned())
+            flaw(line, words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words).to_owned())
         })
     }
 
     /// What is wrong with the values.
     pub(super) fn flaws(&self) -> Vec<FileFlaw> {
         let mut flaws = Vec::new();
-        let mut must = |ok: bool, line: Option<u64>, words: String| {
+        let mut must = |ok: bool, line: u64, words: String| {
             if !ok {
-                flaws.push(flaw(line, words));
+                flaws.push(flaw(Some(line), words));
             }
         };
         let description = self.description.value.trim();
@@ -67,7 +65,7 @@ impl Front {
         let rules = self.allowed_tools.as_deref().unwrap_or_default();
         must(
             rules.len() <= ROLE_ITEMS,
-            rules.first().and_then(line_of),
+            rules.first().map_or(FIRST_LINE, line_of),
             format!("allowed_tools has more than {ROLE_ITEMS} rules"),
         );
         for rule in rules {
@@ -88,7 +86,7 @@ impl Front {
         let servers = &self.mcp_servers;
         must(
             servers.len() <= ROLE_ITEMS,
-            servers.first().and_then(line_of),
+            servers.first().map_or(FIRST_LINE, line_of),
             format!("mcp_servers has more than {ROLE_ITEMS} names"),
         );
         for server in servers {

@@ -120,3 +120,17 @@ fn a_users_file_adds_or_replaces_and_a_broken_one_takes_its_role_away() {
     let files: Vec<_> = catalogue.problems().iter().map(|problem| problem.file.as_str()).collect();
     assert_eq!(files, ["tester.md", "The Boss.md"]);
 }
+
+#[test]
+fn words_that_older_yaml_takes_for_yes_and_no_stay_words() {
+    let role = parse(
+        "---\ndescription: no\noutput_schema: {type: object, properties: {n: {type: integer}, y: {enum: [on, off]}}, required: [n, y]}\n---\np",
+    )
+    .expect("sound");
+    assert_eq!(role.description, "no");
+    let schema = role.output_schema.expect("a schema");
+    assert_eq!(
+        (&schema["required"], &schema["properties"]["y"]["enum"]),
+        (&serde_json::json!(["n", "y"]), &serde_json::json!(["on", "off"]))
+    );
+}
