@@ -12,6 +12,7 @@ mod openapi;
 mod output;
 mod rehearsal;
 mod serve;
+mod workflow;
 
 use crate::{
     config::{Config, Flags, LogFormat},
@@ -99,6 +100,13 @@ enum Command {
         #[command(subcommand)]
         command: gpt::GptCommand,
     },
+    /// Look at files of workflows
+    Workflow {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        command: workflow::WorkflowCommand,
+    },
     /// Serve only the rehearsal model
     Rehearsal(rehearsal::RehearsalArgs),
     /// Be the rehearsal model of a server (started by the server)
@@ -157,6 +165,9 @@ impl Cli {
             Command::Restore(arguments) => backup::restore(arguments),
             Command::Openapi { command } => openapi::run(&command),
             Command::Gpt { command } => gpt::run(command),
+            Command::Workflow { common, command } => {
+                Config::load(&common.flags()).map_err(Into::into).map(|config| workflow::run(&config, &command))
+            }
             Command::Model(arguments) => model::run(&arguments),
             Command::Rehearsal(arguments) => rehearsal::run(&arguments),
         };

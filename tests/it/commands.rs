@@ -50,3 +50,32 @@ fn the_committed_openapi_documents_are_up_to_date() {
         .expect("ran");
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
 }
+
+#[test]
+fn workflow_files_are_checked_with_line_numbers() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let check = |file: &std::path::Path| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mas"));
+        let command = command.env_clear().args(["workflow", "--data-dir"]).arg(dir.path().join("data")).arg("check").arg(file);
+        let output = command.current_dir(dir.path()).output().expect("ran");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    };
+    for entry in std::fs::read_dir(root.join("workflows")).expect("readable") {
+        let (code, words) = check(&entry.expect("an entry").path());
+        assert_eq!(code, Some(0), "{words}");
+    }
+    let bad = dir.path().join("bad.yaml");
+    let text = "name: bad\ndescription: d\nstages:\n  - name: a\n    role: wizard\n    prompt: x\n  - name: b\n    role: coder\n    prompt: \"{{ x\"\n    inputs: [c]\n";
+    std::fs::write(&bad, text).expect("written");
+    let (code, words) = check(&bad);
+    assert_eq!(code, Some(1), "{words}");
+    for wanted in [
+        "bad.yaml: line 4: stage `a`, role: there is no agent type `wizard`",
+        "line 7: stage `b`, prompt",
+        "`c` is no earlier stage",
+    ] {
+        assert!(words.contains(wanted), "{wanted} in {words}");
+    }
+    assert_eq!(check(&dir.path().join("none.yaml")).0, Some(1));
+}

@@ -262,6 +262,8 @@ impl Propose {
             refusals.check(!veto || protocol == Protocol::Quorum, &field(".veto"), || {
                 format!("{protocol} knows no veto; leave it out, or use quorum")
             });
+            let agent_type = given.agent_type.unwrap_or(AgentType::CODER);
+            refusals.check(settings.roles.get(agent_type).is_some(), &field(".type"), || settings.roles.why_not(agent_type));
             let most = i64::try_from(VOTERS).unwrap_or(i64::MAX);
             let count: usize = refusals.within(&field(".count"), given.count, 1..=most).unwrap_or(1);
             for _ in 0..count {
@@ -269,7 +271,7 @@ impl Propose {
                 places.push(Place {
                     field: field(".agent_id"),
                     agent_id: given.agent_id,
-                    agent_type: given.agent_type.unwrap_or(AgentType::CODER),
+                    agent_type,
                     model: given.model.clone(),
                 });
             }
