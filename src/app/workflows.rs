@@ -20,13 +20,12 @@ use crate::{
         id::WorkflowRunId,
         key::Principal,
         workflow::{
-            plan::{Known, Plan, RunState, TurnKey, TurnState, plan},
-            run::{Answer, Change, WorkflowRun, WorkflowRunStatus},
+            plan::RunState,
+            run::{Change, Record, WorkflowRun, WorkflowRunStatus},
         },
     },
     store::{Advance, Advanced, Inserted, NewWork, WorkflowRunFilter},
 };
-use std::collections::BTreeMap;
 
 /// Somebody else may change a run between our look and our write; so often we look again.
 const ATTEMPTS: usize = 20;
@@ -211,21 +210,7 @@ impl App {
 
     async fn record(&self, run: &WorkflowRun) -> Result<Record, AppError> {
         let mut record = Record::default();
-        for transition in self.store.list_transitions(run.id, 0).await? {
-            record.last_seq = transition.seq;
-            match transition.change {
-                Change::TurnStarted { key, task_id } => {
-                    record.turns.insert(key.clone(), TurnState::Running);
-                    record.tasks.insert(key, task_id);
-                }
-                Change::TurnEnded { key, text, output, failure } => {
-                    let done = || TurnState::Done { text: text.unwrap_or_default(), output };
-                    record.turns.insert(key, failure.map_or_else(done, TurnState::Failed));
-                }
-                Change::Answered { question, answer } => drop(record.answers.insert(question, answer)),
-                Change::AgentJoined { .. } | Change::Status { .. } => {}
-            }
-        }
+        record.extend(self.store.list_transitions(run.id, 0).await?);
         Ok(record)
     }
 
@@ -234,20 +219,5 @@ impl App {
         let usage = self.store.workflow_run_usage(run.id).await?;
         let files = self.run_files(run.id).await;
         Ok(WorkflowRunResource::of(run, &record, usage, files))
-    }
-}
-
-/// What is on record of a run.
-#[derive(Debug, Default)]
-pub(super) struct Record {
-    turns: BTreeMap<TurnKey, TurnState>,
-    tasks: BTreeMap<TurnKey, crate::model::id::TaskId>,
-    answers: BTreeMap<String, Answer>,
-    last_seq: i64,
-}
-
-impl Record {
-    fn plan(&self, run: &WorkflowRun) -> Plan {
-        plan(&Known { workflow: &run.definition, input: &run.input, turns: &self.turns, answers: &self.answers })
     }
 }

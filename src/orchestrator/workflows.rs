@@ -8,8 +8,8 @@ use crate::{
         run::{Failure, FailureCode},
         task::TaskStatus,
         workflow::{
-            plan::{AgentRef, Judged, Known, Plan, RunState, TurnKey, TurnSpec, TurnState, plan},
-            run::{Answer, Change, WorkflowRun, WorkflowRunStatus},
+            plan::{AgentRef, Judged, Known, Plan, RunState, TurnSpec, TurnState, plan},
+            run::{Change, Record, WorkflowRun, WorkflowRunStatus},
         },
     },
     store::{Advance, Advanced, NewWork, StoreError, TaskChange, TurnTask},
@@ -23,38 +23,12 @@ use std::{
 /// Pause after a failure of the store.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What the driver remembers of a run; all of it comes from the run's transitions.
+/// What the driver remembers of a run.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    pub(super) turns: BTreeMap<TurnKey, TurnState>,
-    pub(super) tasks: BTreeMap<TurnKey, TaskId>,
-    pub(super) agents: BTreeMap<String, AgentId>,
-    pub(super) answers: BTreeMap<String, Answer>,
-    pub(super) last_seq: i64,
+    record: Record,
     /// Agents that were found to take no turns any more. Found again after a restart.
     gone: BTreeSet<AgentId>,
-}
-
-impl Memory {
-    /// Takes in what happened.
-    pub(super) fn apply(&mut self, change: &Change) {
-        match change {
-            Change::AgentJoined { name, agent_id } => drop(self.agents.insert(name.clone(), *agent_id)),
-            Change::TurnStarted { key, task_id } => {
-                self.turns.insert(key.clone(), TurnState::Running);
-                self.tasks.insert(key.clone(), *task_id);
-            }
-            Change::TurnEnded { key, text, output, failure } => {
-                let state = match failure {
-                    Some(failure) => TurnState::Failed(failure.clone()),
-                    None => TurnState::Done { text: text.clone().unwrap_or_default(), output: output.clone() },
-                };
-                self.turns.insert(key.clone(), state);
-            }
-            Change::Answered { question, answer } => drop(self.answers.insert(question.clone(), *answer)),
-            Change::Status { .. } => {}
-        }
-    }
 }
 
 /// What a look led to.
@@ -93,22 +67,19 @@ impl Orchestrator {
         let Some(run) = self.store.get_workflow_run(id, None).await?.filter(|run| !run.status.is_terminal()) else {
             return Ok(Step::Ended);
         };
-        for transition in self.store.list_transitions(id, memory.last_seq).await? {
-            memory.apply(&transition.change);
-            memory.last_seq = transition.seq;
-        }
+        memory.record.extend(self.store.list_transitions(id, memory.record.last_seq).await?);
         let tasks: BTreeMap<TaskId, TurnTask> =
             self.store.list_turn_tasks(id).await?.into_iter().map(|task| (task.id, task)).collect();
         let mut next = self.settle(memory, &tasks).await?;
-        let mut turns = memory.turns.clone();
+        // With what has ended just now; it counts once it is stored, with what follows from it.
+        let mut turns = memory.record.turns.clone();
         for change in &next.changes {
-            if let Change::TurnEnded { key, .. } = change {
-                let mut view = Memory::default();
-                view.apply(change);
-                turns.extend(view.turns.remove_entry(key));
+            if let Change::TurnEnded { key, text, output, failure } = change {
+                let done = || TurnState::Done { text: text.clone().unwrap_or_default(), output: output.clone() };
+                turns.insert(key.clone(), failure.clone().map_or_else(done, TurnState::Failed));
             }
         }
-        let known = Known { workflow: &run.definition, input: &run.input, turns: &turns, answers: &memory.answers };
+        let known = Known { workflow: &run.definition, input: &run.input, turns: &turns, answers: &memory.record.answers };
         let planned = plan(&known);
         self.decide(&run, memory, &tasks, &planned, &mut next);
         let status = next.status;
@@ -123,7 +94,7 @@ impl Orchestrator {
             super::outputs::write(&self.settings.outputs, &run, &next.end(), &planned.stages, &turns).await;
         }
         let told = next.told.clone();
-        match self.store.advance_workflow_run(next.advance(&run, memory.last_seq)).await? {
+        match self.store.advance_workflow_run(next.advance(&run, memory.record.last_seq)).await? {
             Advanced::Done => {}
             Advanced::Stale => return Ok(Step::Changed),
             Advanced::AgentEnded(agent) => {
@@ -139,9 +110,9 @@ impl Orchestrator {
     async fn settle(&self, memory: &Memory, tasks: &BTreeMap<TaskId, TurnTask>) -> Result<Next, StoreError> {
         let mut next = Next::default();
         let cancelled = || Failure::new(FailureCode::TurnCancelled, "its turn was stopped by request");
-        for (key, id) in &memory.tasks {
+        for (key, id) in &memory.record.tasks {
             let Some(task) = tasks.get(id) else { continue };
-            let is_open = memory.turns.get(key) == Some(&TurnState::Running);
+            let is_open = memory.record.turns.get(key) == Some(&TurnState::Running);
             let awaits_verdict = matches!(task.status, TaskStatus::Review | TaskStatus::Revision);
             let ended = |text, output, failure| Change::TurnEnded { key: key.clone(), text, output, failure };
             if awaits_verdict && task.cancel_requested {
@@ -175,7 +146,7 @@ impl Orchestrator {
             RunState::Failed(failure) => (WorkflowRunStatus::Failed, None, Some(failure.clone())),
         };
         for (key, judged) in &planned.judged {
-            let Some(task) = memory.tasks.get(key).and_then(|id| tasks.get(id)) else { continue };
+            let Some(task) = memory.record.tasks.get(key).and_then(|id| tasks.get(id)) else { continue };
             let (status, failure) = match judged {
                 Judged::Complete => (TaskStatus::Complete, None),
                 Judged::Revision => (TaskStatus::Revision, None),
@@ -206,7 +177,7 @@ impl Orchestrator {
             }
             AgentRef::Member(id) => Some(*id),
             AgentRef::Named(name) => {
-                let known = memory.agents.get(name).filter(|id| !memory.gone.contains(id)).copied();
+                let known = memory.record.agents.get(name).filter(|id| !memory.gone.contains(id)).copied();
                 let id = known.or_else(|| next.joined.get(name).copied()).unwrap_or_else(|| {
                     let agent = self.new_agent(run, name, spec);
                     let id = agent.id;

@@ -1,6 +1,5 @@
 //! Workflows and runs as callers see them.
 
-use super::Record;
 use crate::{
     app::size::excerpt,
     model::{
@@ -9,7 +8,7 @@ use crate::{
         workflow::{
             ReviewVerdict,
             plan::{Plan, RunState, StageState, StageView},
-            run::{Answer, WorkflowRun, WorkflowRunStatus},
+            run::{Answer, Record, WorkflowRun, WorkflowRunStatus},
         },
     },
     store::AgentUsage,

@@ -1,6 +1,9 @@
 //! Runs of workflows, and what is recorded of them.
 
-use super::{Workflow, plan::TurnKey};
+use super::{
+    Workflow,
+    plan::{Known, Plan, TurnKey, TurnState, plan},
+};
 use crate::model::{
     id::{AgentId, KeyId, SwarmId, TaskId, WorkflowRunId},
     run::{Failure, Provenance},
@@ -9,6 +12,7 @@ use crate::model::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 word_enum! {
     /// Where a run stands.
@@ -160,6 +164,53 @@ impl Change {
             Self::Answered { .. } => "answered",
             Self::Status { .. } => "status",
         }
+    }
+}
+
+/// What is on record of a run: its transitions, taken together.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// The turns made so far.
+    pub turns: BTreeMap<TurnKey, TurnState>,
+    /// The tasks of the turns.
+    pub tasks: BTreeMap<TurnKey, TaskId>,
+    /// The run's own agents, by the name its workflow has for them.
+    pub agents: BTreeMap<String, AgentId>,
+    /// Answers by question.
+    pub answers: BTreeMap<String, Answer>,
+    /// Place of the last transition.
+    pub last_seq: i64,
+}
+
+impl Record {
+    /// Takes in the transitions that follow.
+    pub fn extend(&mut self, transitions: impl IntoIterator<Item = Transition>) {
+        for transition in transitions {
+            self.last_seq = transition.seq;
+            self.apply(transition.change);
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::AgentJoined { name, agent_id } => drop(self.agents.insert(name, agent_id)),
+            Change::TurnStarted { key, task_id } => {
+                self.turns.insert(key.clone(), TurnState::Running);
+                self.tasks.insert(key, task_id);
+            }
+            Change::TurnEnded { key, text, output, failure } => {
+                let done = || TurnState::Done { text: text.unwrap_or_default(), output };
+                self.turns.insert(key, failure.map_or_else(done, TurnState::Failed));
+            }
+            Change::Answered { question, answer } => drop(self.answers.insert(question, answer)),
+            Change::Status { .. } => {}
+        }
+    }
+
+    /// What comes next in the run.
+    pub fn plan(&self, run: &WorkflowRun) -> Plan {
+        plan(&Known { workflow: &run.definition, input: &run.input, turns: &self.turns, answers: &self.answers })
     }
 }
 
