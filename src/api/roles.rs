@@ -2,19 +2,16 @@
 
 use super::{
     bounded::Bounded,
-    extract::{Caller, Params},
+    extract::{Caller, Id, Params},
     openapi::responses::{Guarded, Missing},
     problem::Problem,
     router::ApiState,
 };
 use crate::{
     app::roles::{RolePage, RoleQuery, RoleResource},
-    model::key::Scope,
+    model::{agent::AgentType, key::Scope},
 };
-use axum::{
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{extract::State, http::StatusCode};
 
 /// List roles
 ///
@@ -38,15 +35,15 @@ pub(super) async fn list_roles(
 /// Shows all of a role: what its agents are told about themselves, their model, their tools, and the schema of their answers.
 #[utoipa::path(
     get, path = "/roles/{name}", tag = "roles", security(("ApiKeyAuth" = [])),
-    params(("name" = String, Path, description = "The role's name")),
+    params(("name" = AgentType, Path, description = "The role's name")),
     responses((status = 200, description = "The role", body = RoleResource), Missing, Guarded),
     extensions(("x-openai-isConsequential" = json!(false)))
 )]
 pub(super) async fn get_role(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(name): Path<String>,
+    Id(name): Id<AgentType>,
 ) -> Result<Bounded<RoleResource>, Problem> {
     caller.needs(Scope::Read)?;
-    Ok(state.bounded(StatusCode::OK, state.app.get_role(&name)?))
+    Ok(state.bounded(StatusCode::OK, state.app.get_role(name)?))
 }

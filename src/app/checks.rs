@@ -83,11 +83,14 @@ impl Refusals {
         });
     }
 
-    pub(super) fn backend(&mut self, backend: Option<Backend>, settings: &AppSettings) {
-        self.check(backend != Some(Backend::ClaudeFlow) || settings.has_claude_flow, "backend", || {
+    /// The CLI to do the work: the one asked for, else the role's.
+    pub(super) fn backend(&mut self, asked: Option<Backend>, role: AgentType, settings: &AppSettings) -> Backend {
+        let backend = asked.unwrap_or_else(|| settings.roles.backend_of(role));
+        self.check(backend != Backend::ClaudeFlow || settings.has_claude_flow, "backend", || {
             "`claude-flow` is not set up on this gateway; use `claude-code`, or ask its operator to set `claude_flow.command`"
                 .into()
         });
+        backend
     }
 
     /// The role that work is to be done in, `coder` when it names none.

@@ -89,10 +89,7 @@ impl App {
     }
 
     /// A role with its persona.
-    pub fn get_role(&self, name: &str) -> Result<RoleResource, AppError> {
-        let name = name
-            .parse::<AgentType>()
-            .map_err(|error| AppError::NotFound(format!("{error}; list_roles shows those there are")))?;
+    pub fn get_role(&self, name: AgentType) -> Result<RoleResource, AppError> {
         let found = self.settings.roles.iter().find(|(role, _)| role.name == name);
         let (role, source) = found.ok_or_else(|| AppError::NotFound(self.settings.roles.why_not(name)))?;
         Ok(self.role_resource(role, source))

@@ -2,7 +2,7 @@
 
 use super::Orchestrator;
 use crate::model::{
-    agent::{Agent, AgentStatus, AgentType, Backend},
+    agent::{Agent, AgentStatus, AgentType},
     id::{AgentId, TaskId},
     quota::WorkLimits,
     task::{MessageMode, OnLost, Priority, Task, TaskStatus},
@@ -28,7 +28,7 @@ impl Orchestrator {
             key_id: run.key_id,
             name,
             agent_type,
-            backend: self.settings.roles.get(agent_type).map_or(Backend::ClaudeCode, |role| role.backend),
+            backend: self.settings.roles.backend_of(agent_type),
             project: run.project.clone(),
             model: spec.model.clone().or_else(|| self.settings.roles.model_of(agent_type)),
             status: AgentStatus::Parked,
@@ -66,7 +66,7 @@ impl Orchestrator {
             title: spec.title.clone(),
             description: spec.prompt.clone(),
             agent_type,
-            backend: Backend::ClaudeCode,
+            backend: self.settings.roles.backend_of(agent_type),
             project: run.project.clone(),
             model: spec.model.clone().or_else(|| self.settings.roles.model_of(agent_type)).filter(|_| agent.is_none()),
             priority: Priority::Normal,

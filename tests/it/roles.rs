@@ -69,7 +69,9 @@ async fn the_catalogue_shows_shipped_and_own_roles_and_files_with_flaws() {
     assert!(documenter["problems"][0].as_str().is_some_and(|words| words.contains("haiku")), "{documenter}");
     let missing = app.get("/roles/tester").await.problem(404, "not_found");
     assert!(missing["detail"].as_str().is_some_and(|words| words.contains("line 3")), "{missing}");
-    app.get("/roles/No%20Name").await.problem(404, "not_found");
+    for odd in ["No%20Name", "%FF", "all", "..%2Fcoder"] {
+        app.get(&format!("/roles/{odd}")).await.problem(404, "not_found");
+    }
 
     let doctor = app.mas(&["doctor", "--rehearsal"]).output().expect("runs");
     let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
@@ -93,6 +95,24 @@ async fn an_unknown_role_is_refused_with_those_there_are_and_nothing_is_made() {
     }
     assert_eq!(app.get("/tasks").await.expect(200)["tasks"], json!([]));
     assert_eq!(app.get("/agents").await.expect(200)["agents"], json!([]));
+}
+
+#[tokio::test]
+async fn a_role_whose_cli_is_not_set_up_is_refused_before_anything_is_made() {
+    let app = with_gardener("backend: claude-flow\n", &[]).await;
+    for (path, body) in [
+        ("/tasks", json!({"description": "x", "agent_type": "gardener"})),
+        ("/agents", json!({"agent_type": "gardener"})),
+        ("/swarm/spawn", json!({"topology": "star", "project": "default", "agents": [{"type": "gardener", "count": 2}]})),
+    ] {
+        let problem = app.post(path, &body).await.problem(422, "validation_failed");
+        assert_eq!(problem["errors"][0]["field"], "backend", "{path}: {problem}");
+    }
+    assert_eq!(app.get("/tasks").await.expect(200)["tasks"], json!([]));
+    assert_eq!(app.get("/agents").await.expect(200)["agents"], json!([]));
+    // What the request names goes before what the role names.
+    let body = json!({"agent_type": "gardener", "backend": "claude-code"});
+    assert_eq!(app.post("/agents", &body).await.expect(201)["backend"], "claude-code");
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ impl CreateAgent {
         let agent_type = refusals.role(self.agent_type, settings);
         let project = self.project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
         refusals.project(&project, settings);
-        refusals.backend(self.backend, settings);
+        let backend = refusals.backend(self.backend, agent_type, settings);
         if let Some(model) = &self.model {
             refusals.model(model, &settings.models);
         }
@@ -157,10 +157,7 @@ impl CreateAgent {
         refusals.finish()?;
         let limits = WorkLimits { timeout_seconds, budget_usd: self.budget_usd, ..limits };
         let agent = Agent {
-            backend: self
-                .backend
-                .or_else(|| settings.roles.get(agent_type).map(|role| role.backend))
-                .unwrap_or(Backend::ClaudeCode),
+            backend,
             project,
             model: self.model.or_else(|| settings.roles.model_of(agent_type)),
             system_prompt: self.system_prompt,

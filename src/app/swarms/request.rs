@@ -9,7 +9,7 @@ use crate::{
         wait::wait_seconds,
     },
     model::{
-        agent::{Agent, AgentStatus, AgentType, Backend},
+        agent::{Agent, AgentStatus, AgentType},
         id::{AgentId, SwarmId},
         key::Principal,
         limits::{IDEMPOTENCY_KEY_CHARS, NAME_CHARS, TIMEOUT_SECONDS},
@@ -167,6 +167,7 @@ pub(super) fn wanted(agents: &[SwarmAgents], settings: &AppSettings, refusals: &
         let is_new = groups.iter().all(|group| group.agent_type != asked.agent_type);
         refusals.check(is_new, "agents", || format!("names {} twice; give one entry with the sum", asked.agent_type));
         let agent_type = refusals.role(Some(asked.agent_type), settings);
+        refusals.backend(None, agent_type, settings);
         let model = asked.model.clone().or_else(|| settings.roles.model_of(agent_type));
         groups.push(Group { agent_type: asked.agent_type, count, model });
     }
@@ -182,7 +183,7 @@ pub(super) fn new_member(who: &Principal, settings: &AppSettings, swarm: &Swarm,
         key_id: Some(who.key_id),
         name: format!("{}-{place}", group.agent_type),
         agent_type: group.agent_type,
-        backend: Backend::ClaudeCode,
+        backend: settings.roles.backend_of(group.agent_type),
         project: swarm.project.clone(),
         model: group.model.clone(),
         status: AgentStatus::Parked,

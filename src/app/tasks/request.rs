@@ -37,7 +37,7 @@ pub struct CreateTask {
     /// The role of the agent: planner, coder, reviewer, tester, researcher, architect, analyst, optimizer, documenter, coordinator, or one of `list_roles`. Left out: coder.
     #[schema(nullable = false)]
     pub agent_type: Option<AgentType>,
-    /// The CLI to do it. Left out: claude-code.
+    /// The CLI to do it. Left out: that of the role.
     #[schema(nullable = false)]
     pub backend: Option<Backend>,
     /// The project to work in. Left out: `default`.
@@ -149,7 +149,7 @@ impl CreateTask {
         let agent_type = refusals.role(self.agent_type, settings);
         let project = self.project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
         refusals.project(&project, settings);
-        refusals.backend(self.backend, settings);
+        let backend = refusals.backend(self.backend, agent_type, settings);
         if let Some(model) = &self.model {
             refusals.model(model, &settings.models);
         }
@@ -183,7 +183,7 @@ impl CreateTask {
             workflow_run_id: None,
             workspace_name: None,
             reviewed: false,
-            backend: self.backend.unwrap_or(Backend::ClaudeCode),
+            backend,
             on_lost: self.on_lost.unwrap_or(OnLost::Resume),
             output_schema: self.output_schema.or_else(|| settings.roles.get(agent_type)?.output_schema.clone()),
             idempotency_key: self.idempotency_key,

@@ -1,7 +1,11 @@
 //! The roles there are: those that come with the program, and the user's own.
 
 use super::{Role, RoleSource, flaw};
-use crate::model::{agent::AgentType, pattern::any_matches, workflow::file::FileFlaw};
+use crate::model::{
+    agent::{AgentType, Backend},
+    pattern::any_matches,
+    workflow::file::FileFlaw,
+};
 use std::collections::BTreeMap;
 
 /// In the order of [`AgentType::SHIPPED`].
@@ -96,6 +100,11 @@ impl Catalogue {
     pub fn model_of(&self, name: AgentType) -> Option<String> {
         let wanted = self.get(name).and_then(|role| role.model.as_ref());
         wanted.filter(|model| any_matches(&self.models, model)).or(self.default_model.as_ref()).cloned()
+    }
+
+    /// The CLI behind agents and tasks that name none.
+    pub fn backend_of(&self, name: AgentType) -> Backend {
+        self.get(name).map_or(Backend::ClaudeCode, |role| role.backend)
     }
 
     /// Says why there is no role of that name, and which there are.

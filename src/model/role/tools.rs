@@ -6,6 +6,7 @@
 //! * A mode in which the CLI allows things by itself would undo the limit. `bypassPermissions` becomes `default` with the role's
 //!   rules. `acceptEdits` stays when the role has all of `Edit` and `Write`; else it becomes `default`, and rules of the role for
 //!   files of the workspace, such as `Edit(docs/**)`, are kept.
+//!   Where it stays, the CLI runs a few commands on files of the workspace by itself, if the role names `Bash` at all.
 //! * Tools that change something or reach the network and that no rule of the role names are taken away. Reading the workspace
 //!   needs no rule.
 

@@ -2,7 +2,7 @@
 
 use super::{Workflow, check};
 use serde::Deserialize;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Spanned, budget, options};
 use std::{collections::BTreeMap, fmt};
 
 /// Largest file, in bytes.
@@ -54,7 +54,9 @@ pub fn parse(text: &str, is_role: &dyn Fn(&str) -> bool) -> Result<Workflow, Vec
     if text.len() > FILE_BYTES {
         return Err(vec![FileFlaw { line: None, words: format!("has {} bytes; at most {FILE_BYTES} are allowed", text.len()) }]);
     }
-    let workflow: Workflow = serde_saphyr::from_str(text).map_err(|error| {
+    // Without it, `n` and `yes` in a schema's `required` would be truth values.
+    let options = options! { strict_booleans: true, budget: budget! { max_nodes: 20_000 } };
+    let workflow: Workflow = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let error = error.without_snippet();
         vec![FileFlaw { line: error.location().map(|place| place.line()), words: error.to_string() }]
     })?;

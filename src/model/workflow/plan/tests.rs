@@ -253,3 +253,11 @@ fn flaws_of_a_file_are_told_with_their_lines() {
     let flaws = file::parse("name: x\ndescription: d\nstages:\n  - name: a\n    rolle: coder\n", &|_| true).expect_err("bad");
     assert_eq!(flaws[0].line, Some(5), "{flaws:?}");
 }
+
+#[test]
+fn words_that_older_yaml_takes_for_yes_and_no_stay_words() {
+    let stages =
+        "  - {name: a, role: coder, prompt: x, output_schema: {type: object, properties: {n: {type: integer}}, required: [n]}}\n";
+    let schema = workflow(stages).stages[0].output_schema.clone().expect("a schema");
+    assert_eq!(schema["required"], json!(["n"]));
+}
