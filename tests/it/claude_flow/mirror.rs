@@ -94,9 +94,16 @@ async fn cli_claude_flow_shows_what_happens_here_and_comes_back_after_its_end() 
     assert!(matches!(stored, Inserted::New));
     until("task, agent and swarm were told", async || status(&app).await["mirrored"] == 3).await;
 
+    // claude-flow empties a file before it writes it anew, so it may be read in between.
     let records = |file: &str| -> Value {
-        let text = std::fs::read_to_string(lab.join(".claude-flow").join(file)).expect("records");
-        serde_json::from_str(&text).expect("JSON")
+        let begun = std::time::Instant::now();
+        loop {
+            let text = std::fs::read_to_string(lab.join(".claude-flow").join(file)).expect("records");
+            match serde_json::from_str(&text) {
+                Ok(records) => return records,
+                Err(error) => assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{error}: {text}"),
+            }
+        }
     };
     let agents = shown(&lab, &["agent", "list"]);
     assert_eq!(agents["agents"][0]["agentId"], task["agent_id"], "{agents}");
