@@ -1,7 +1,7 @@
 //! Events: captured facts about an agent, append-only, keyed `(agent_id, seq)`.
 
 use super::{
-    id::{AgentId, RunId, TaskId},
+    id::{AgentId, MessageId, RunId, TaskId},
     run::Usage,
 };
 use chrono::{DateTime, Utc};
@@ -136,6 +136,16 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A message of the agent's asked somebody who, over others, waits for the agent itself. It was delivered, but nobody was woken
+    /// for it.
+    DelegationBroken {
+        /// The agents that would have waited for one another, each for the next and the last for the first. The last one is the agent.
+        circle: Vec<AgentId>,
+        /// The message.
+        message_id: MessageId,
+        /// The conversation it belongs to.
+        thread_id: MessageId,
+    },
     /// A line that is kept but not understood.
     Raw {
         /// The line, without its newline.
@@ -145,7 +155,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every word [`EventKind::name`] gives.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 13] = [
         "message",
         "delta",
         "thinking",
@@ -157,6 +167,7 @@ impl EventKind {
         "rate_limit",
         "result",
         "process",
+        "delegation_broken",
         "raw",
     ];
 
@@ -174,6 +185,7 @@ impl EventKind {
             Self::RateLimit { .. } => "rate_limit",
             Self::Result { .. } => "result",
             Self::Process { .. } => "process",
+            Self::DelegationBroken { .. } => "delegation_broken",
             Self::Raw { .. } => "raw",
         }
     }

@@ -1,7 +1,9 @@
 //! Messages between the agents of a swarm.
 
+mod circle;
 mod post;
 
+pub use circle::{Circle, Request};
 pub use post::{Draft, Post, Sender, contacts_of, living, resolve, wake_task};
 
 use super::{
@@ -74,8 +76,10 @@ pub struct TeamMessage {
     pub owner: String,
     /// The first message of the conversation; itself, when it begins one.
     pub thread_id: MessageId,
-    /// Who wrote it; the user when absent.
+    /// Who wrote it; the user when absent, or the gateway.
     pub from_agent: Option<AgentId>,
+    /// Whether the gateway itself wrote it.
+    pub from_gateway: bool,
     /// Whom it is for.
     pub to: Recipient,
     /// What it is.
@@ -103,7 +107,7 @@ pub struct TeamMessage {
 }
 
 /// What became of a message at one of its recipients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// The message.
     pub message_id: MessageId,
@@ -115,6 +119,8 @@ pub struct Delivery {
     pub answered_by: Option<MessageId>,
     /// The turn that was asked for so that the recipient reads it.
     pub wake_task_id: Option<TaskId>,
+    /// The agents that would have waited for one another; the message asks nothing of this recipient then.
+    pub circle: Option<Vec<AgentId>>,
 }
 
 impl TeamMessage {
@@ -122,6 +128,13 @@ impl TeamMessage {
     pub fn is_overdue(&self, deliveries: &[Delivery], now: DateTime<Utc>) -> bool {
         self.requires_response
             && self.deadline.is_some_and(|deadline| deadline <= now)
-            && deliveries.iter().any(|delivery| delivery.message_id == self.id && delivery.answered_by.is_none())
+            && deliveries.iter().any(|delivery| delivery.message_id == self.id && delivery.awaits_answer())
+    }
+}
+
+impl Delivery {
+    /// Whether an answer that the message requires is still to come.
+    pub const fn awaits_answer(&self) -> bool {
+        self.answered_by.is_none() && self.circle.is_none()
     }
 }

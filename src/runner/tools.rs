@@ -6,6 +6,7 @@ mod messages;
 use crate::{
     model::{
         agent::Agent,
+        event::EventKind,
         swarm::Swarm,
         task::Task,
         team::living,
@@ -29,6 +30,8 @@ pub(super) struct Caller<'a> {
 pub(super) struct Outcome {
     pub(super) answer: ToolAnswer,
     pub(super) change: Option<TeamChange>,
+    /// What is to be on record beside it.
+    pub(super) events: Vec<EventKind>,
 }
 
 /// Why there is none.
@@ -52,7 +55,7 @@ impl From<StoreError> for Refused {
 
 /// Finds out what a call comes to. An error is one that may pass; the model hears of all others.
 pub(super) async fn carry_out(caller: &Caller<'_>, call: &ToolCall) -> Result<Outcome, StoreError> {
-    let refused = |text: String| Outcome { answer: ToolAnswer { text, is_error: true }, change: None };
+    let refused = |text: String| Outcome { answer: ToolAnswer { text, is_error: true }, change: None, events: vec![] };
     match carried_out(caller, call).await {
         Ok(outcome) => Ok(outcome),
         Err(Refused::Words(words)) => Ok(refused(words)),
@@ -84,7 +87,7 @@ async fn carried_out(caller: &Caller<'_>, call: &ToolCall) -> Result<Outcome, Re
 }
 
 fn told(answer: &Value, change: Option<TeamChange>) -> Outcome {
-    Outcome { answer: ToolAnswer { text: answer.to_string(), is_error: false }, change }
+    Outcome { answer: ToolAnswer { text: answer.to_string(), is_error: false }, change, events: vec![] }
 }
 
 /// The members who can take part.

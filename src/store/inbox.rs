@@ -3,11 +3,12 @@
 use super::{
     Store, StoreError,
     db::{on, text, word},
+    json::JsonText,
 };
 use crate::model::{
     id::{AgentId, MessageId, SwarmId, TaskId},
     task::Priority,
-    team::{Delivery, Recipient, TeamMessage},
+    team::{Delivery, Recipient, Request, TeamMessage},
 };
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -65,6 +66,7 @@ struct MessageRow {
     created_at: DateTime<Utc>,
     idempotency_key: Option<String>,
     request_hash: String,
+    from_gateway: bool,
 }
 
 impl MessageRow {
@@ -82,6 +84,7 @@ impl MessageRow {
             owner: self.owner,
             thread_id: self.thread_id.into(),
             from_agent: self.from_agent.map(Into::into),
+            from_gateway: self.from_gateway,
             to,
             kind: word(&self.kind)?,
             priority: Priority::from_rank(self.priority).ok_or_else(|| StoreError::internal("a priority"))?,
@@ -105,17 +108,19 @@ struct DeliveryRow {
     read_at: Option<DateTime<Utc>>,
     answered_by: Option<Uuid>,
     wake_task_id: Option<Uuid>,
+    circle: Option<JsonText>,
 }
 
 impl DeliveryRow {
-    fn into_delivery(self) -> Delivery {
-        Delivery {
+    fn into_delivery(self) -> Result<Delivery, StoreError> {
+        Ok(Delivery {
             message_id: self.message_id.into(),
             agent_id: self.agent_id.into(),
             read_at: self.read_at,
             answered_by: self.answered_by.map(Into::into),
             wake_task_id: self.wake_task_id.map(TaskId::from),
-        }
+            circle: self.circle.as_ref().map(JsonText::parse).transpose()?,
+        })
     }
 }
 
@@ -205,7 +210,28 @@ impl Store {
             query.push(") ORDER BY message_id, agent_id");
             query.build_query_as().fetch_all(p).await?
         });
-        Ok(rows.into_iter().map(DeliveryRow::into_delivery).collect())
+        rows.into_iter().map(DeliveryRow::into_delivery).collect()
+    }
+
+    /// The requests the agent is dealing with in its turn, and from there on what these came of, as far as they are not answered:
+    /// see `model/team/circle.rs`.
+    pub async fn list_requests_behind(&self, agent: AgentId, turn: TaskId) -> Result<Vec<Request>, StoreError> {
+        const SQL: &str = "WITH RECURSIVE behind (message_id, agent_id) AS (\
+                           SELECT d.message_id, d.agent_id FROM team_delivery d JOIN team_message m ON m.id = d.message_id \
+                           JOIN task t ON t.id = $2 WHERE d.agent_id = $1 AND m.requires_response AND d.answered_by IS NULL \
+                           AND (d.wake_task_id = t.id OR d.read_at >= t.started_at) \
+                           UNION SELECT d.message_id, d.agent_id FROM behind b JOIN team_message m ON m.id = b.message_id \
+                           JOIN team_cause c ON c.message_id = m.id \
+                           JOIN team_delivery d ON d.message_id = c.cause_id AND d.agent_id = m.from_agent \
+                           WHERE d.answered_by IS NULL) \
+                           SELECT b.message_id, m.from_agent, b.agent_id, m.kind FROM behind b \
+                           JOIN team_message m ON m.id = b.message_id WHERE m.from_agent IS NOT NULL ORDER BY b.message_id";
+        let rows: Vec<(Uuid, Uuid, Uuid, String)> =
+            on!(read & self.db, |p| sqlx::query_as(SQL).bind(agent.uuid()).bind(turn.uuid()).fetch_all(p).await?);
+        let request = |(id, from, to, kind): (Uuid, Uuid, Uuid, String)| {
+            Ok(Request { id: id.into(), from: from.into(), to: to.into(), kind: word(&kind)? })
+        };
+        rows.into_iter().map(request).collect()
     }
 
     /// How many messages the agent has not read.

@@ -50,6 +50,10 @@ pub struct SwarmTotals {
     pub usage: AgentUsage,
     /// Messages between its agents and with its user.
     pub messages: i64,
+    /// Circles of delegation that were broken.
+    pub circles: i64,
+    /// Those whose last agent has not answered what it was asked.
+    pub open_circles: i64,
 }
 
 /// A row of `swarm`.
@@ -253,14 +257,20 @@ impl Store {
         const SPENT: &str = "SELECT count(*), sum(r.cost_usd), CAST(sum(r.tokens) AS BIGINT) FROM run r \
                              JOIN agent a ON a.id = r.agent_id WHERE a.swarm_id = $1";
         const MESSAGES: &str = "SELECT count(*) FROM team_message WHERE swarm_id = $1";
+        const CIRCLES: &str = "SELECT count(*), count(CASE WHEN EXISTS (SELECT 1 FROM team_cause c JOIN team_delivery a \
+                               ON a.message_id = c.cause_id AND a.agent_id = m.from_agent AND a.answered_by IS NULL \
+                               WHERE c.message_id = m.id) THEN 1 END) FROM team_message m JOIN team_delivery d ON d.message_id = m.id \
+                               WHERE m.swarm_id = $1 AND d.circle IS NOT NULL";
         let rows: Vec<(String, i64)> = on!(read & self.db, |p| sqlx::query_as(TASKS).bind(id.uuid()).fetch_all(p).await?);
         let (turns, cost_usd, tokens): (i64, Option<f64>, Option<i64>) =
             on!(read & self.db, |p| sqlx::query_as(SPENT).bind(id.uuid()).fetch_one(p).await?);
         let messages = on!(read & self.db, |p| sqlx::query_scalar(MESSAGES).bind(id.uuid()).fetch_one(p).await?);
+        let (circles, open_circles): (i64, i64) =
+            on!(read & self.db, |p| sqlx::query_as(CIRCLES).bind(id.uuid()).fetch_one(p).await?);
         let mut tasks = Vec::with_capacity(rows.len());
         for (status, count) in rows {
             tasks.push((word::<TaskStatus>(&status)?, count));
         }
-        Ok(SwarmTotals { tasks, usage: AgentUsage { turns, cost_usd, tokens }, messages })
+        Ok(SwarmTotals { tasks, usage: AgentUsage { turns, cost_usd, tokens }, messages, circles, open_circles })
     }
 }

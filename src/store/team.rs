@@ -40,30 +40,56 @@ pub enum TeamChange {
 /// The same, ready to be bound.
 #[derive(Debug, Clone)]
 pub(super) enum Prepared {
-    Send { message: Box<TeamMessage>, recipients: Vec<(AgentId, Option<(JsonText, Task)>)> },
+    Send(Vec<Sending>),
     Read { agent: AgentId, messages: Vec<MessageId>, at: DateTime<Utc> },
     Remember { memory: Box<Memory>, words: String, list: JsonText },
     Judge(MemoryVerdict),
+}
+
+/// A message to be stored, and what comes with it.
+#[derive(Debug, Clone)]
+pub(super) struct Sending {
+    pub(super) message: TeamMessage,
+    pub(super) recipients: Vec<Addressed>,
+    pub(super) causes: Vec<MessageId>,
+    /// Whether it counts as an answer to the message it replies to.
+    pub(super) answers: bool,
+}
+
+/// A recipient of a message.
+#[derive(Debug, Clone)]
+pub(super) struct Addressed {
+    pub(super) agent: AgentId,
+    /// The turn that makes it read the message.
+    pub(super) wake: Option<(JsonText, Task)>,
+    pub(super) circle: Option<JsonText>,
+}
+
+impl Sending {
+    fn new(post: Post) -> Result<Self, StoreError> {
+        let mut recipients = Vec::with_capacity(post.recipients.len());
+        for agent in &post.recipients {
+            let wake = post.wake.iter().find(|task| task.agent_id == Some(*agent));
+            recipients.push(Addressed {
+                agent: *agent,
+                wake: wake.map(|task| Ok::<_, StoreError>((JsonText::of(&task.limits)?, task.clone()))).transpose()?,
+                circle: post.circle_at(*agent).map(|circle| JsonText::of(&circle.agents)).transpose()?,
+            });
+        }
+        // Two who write to the same agents take their rows in the same order.
+        recipients.sort_by_key(|one| one.agent);
+        Ok(Self { recipients, causes: post.causes, answers: post.circles.is_empty(), message: post.message })
+    }
 }
 
 impl TeamChange {
     pub(super) fn prepare(self) -> Result<Prepared, StoreError> {
         Ok(match self {
             Self::Send(post) => {
-                let Post { message, recipients, mut wake } = *post;
-                let mut recipients = recipients
-                    .into_iter()
-                    .map(|agent| {
-                        let Some(at) = wake.iter().position(|task| task.agent_id == Some(agent)) else {
-                            return Ok((agent, None));
-                        };
-                        let task = wake.swap_remove(at);
-                        Ok((agent, Some((JsonText::of(&task.limits)?, task))))
-                    })
-                    .collect::<Result<Vec<_>, StoreError>>()?;
-                // Two who write to the same agents take their rows in the same order.
-                recipients.sort_by_key(|(agent, _)| *agent);
-                Prepared::Send { message: Box::new(message), recipients }
+                let mut post = *post;
+                let alert = post.alert.take();
+                let posts = [Some(post), alert.map(|alert| *alert)].into_iter().flatten();
+                Prepared::Send(posts.map(Sending::new).collect::<Result<_, _>>()?)
             }
             Self::Read { agent, messages, at } => Prepared::Read { agent, messages, at },
             Self::Remember(memory) => {
@@ -81,11 +107,12 @@ impl TeamChange {
 
 pub(super) const INSERT_MESSAGE: &str = "INSERT INTO team_message (id, swarm_id, owner, thread_id, from_agent, to_kind, to_agent, to_role, \
                                          kind, priority, subject, body, requires_response, deadline, in_reply_to, hops, created_at, \
-                                         idempotency_key, request_hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
-                                         $14, $15, $16, $17, $18, $19) ON CONFLICT DO NOTHING";
+                                         idempotency_key, request_hash, from_gateway) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, \
+                                         $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) ON CONFLICT DO NOTHING";
 pub(super) const FIND_MESSAGE: &str = "SELECT count(*) FROM team_message WHERE id = $1";
 pub(super) const INSERT_DELIVERY: &str =
-    "INSERT INTO team_delivery (message_id, agent_id, wake_task_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    "INSERT INTO team_delivery (message_id, agent_id, wake_task_id, circle) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+pub(super) const INSERT_CAUSE: &str = "INSERT INTO team_cause (message_id, cause_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 /// Takes the row of an agent that can be woken. Whoever looks for turns that wait for it, or takes one back, has it first.
 pub(super) const HOLD_WAKABLE: &str = "UPDATE agent SET updated_at = updated_at WHERE id = $1 AND durable AND NOT terminate_requested \
                                        AND status NOT IN ('terminated', 'failed', 'lost')";
@@ -100,7 +127,7 @@ pub(super) const CALL_OFF_WAKES: &str = "UPDATE task SET status = 'cancelled', u
                                          WHERE agent_id = $1 AND status = 'created' \
                                          AND id IN (SELECT wake_task_id FROM team_delivery WHERE agent_id = $1) \
                                          AND NOT EXISTS (SELECT 1 FROM team_delivery d JOIN team_message m ON m.id = d.message_id \
-                                         WHERE d.agent_id = $1 AND d.read_at IS NULL AND m.requires_response)";
+                                         WHERE d.agent_id = $1 AND d.read_at IS NULL AND d.circle IS NULL AND m.requires_response)";
 pub(super) const INSERT_MEMORY: &str = "INSERT INTO memory (id, owner, kind, scope_id, swarm_id, workflow_run_id, agent_id, thread_id, \
                                         words, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING";
 pub(super) const INSERT_FINDING: &str =
@@ -128,45 +155,54 @@ macro_rules! apply_change {
             },
         };
         match $change {
-            team::Prepared::Send { message, recipients } => {
-                let (to_agent, to_role) = match &message.to {
-                    Recipient::Agent(id) => (Some(id.uuid()), None),
-                    Recipient::Role(role) => (None, Some(role.as_str())),
-                    Recipient::All | Recipient::User => (None, None),
-                };
-                let insert = sqlx::query(team::INSERT_MESSAGE)
-                    .bind(message.id.uuid())
-                    .bind(message.swarm_id.uuid())
-                    .bind(text(&message.owner))
-                    .bind(message.thread_id.uuid())
-                    .bind(message.from_agent.map(id::AgentId::uuid))
-                    .bind(message.to.kind())
-                    .bind(to_agent)
-                    .bind(to_role)
-                    .bind(message.kind.as_str())
-                    .bind(message.priority.rank())
-                    .bind(text(&message.subject))
-                    .bind(text(&message.body))
-                    .bind(message.requires_response)
-                    .bind(message.deadline.map(micros))
-                    .bind(message.in_reply_to.map(id::MessageId::uuid))
-                    .bind(i64::from(message.hops))
-                    .bind(micros(message.created_at))
-                    .bind(message.idempotency_key.as_deref().map(text))
-                    .bind(&message.request_hash);
-                if insert.execute(&mut *$t).await?.rows_affected() == 0 {
-                    let found = sqlx::query_scalar(team::FIND_MESSAGE).bind(message.id.uuid());
-                    let found: i64 = found.fetch_one(&mut *$t).await?;
-                    found == 1
-                } else {
-                    for (agent, wake) in recipients {
+            team::Prepared::Send(sendings) => {
+                // The rows of everybody who may be woken, before anything else and in the same order by everybody who writes.
+                let woken = sendings.iter().flat_map(|sending| &sending.recipients).filter(|one| one.wake.is_some());
+                let mut takes = std::collections::BTreeMap::new();
+                for agent in woken.map(|one| one.agent).collect::<std::collections::BTreeSet<_>>() {
+                    let hold = sqlx::query(team::HOLD_WAKABLE).bind(agent.uuid());
+                    takes.insert(agent, hold.execute(&mut *$t).await?.rows_affected() == 1);
+                }
+                let mut holds = true;
+                for team::Sending { message, recipients, causes, answers } in sendings {
+                    let (to_agent, to_role) = match &message.to {
+                        Recipient::Agent(id) => (Some(id.uuid()), None),
+                        Recipient::Role(role) => (None, Some(role.as_str())),
+                        Recipient::All | Recipient::User => (None, None),
+                    };
+                    let insert = sqlx::query(team::INSERT_MESSAGE)
+                        .bind(message.id.uuid())
+                        .bind(message.swarm_id.uuid())
+                        .bind(text(&message.owner))
+                        .bind(message.thread_id.uuid())
+                        .bind(message.from_agent.map(id::AgentId::uuid))
+                        .bind(message.to.kind())
+                        .bind(to_agent)
+                        .bind(to_role)
+                        .bind(message.kind.as_str())
+                        .bind(message.priority.rank())
+                        .bind(text(&message.subject))
+                        .bind(text(&message.body))
+                        .bind(message.requires_response)
+                        .bind(message.deadline.map(micros))
+                        .bind(message.in_reply_to.map(id::MessageId::uuid))
+                        .bind(i64::from(message.hops))
+                        .bind(micros(message.created_at))
+                        .bind(message.idempotency_key.as_deref().map(text))
+                        .bind(&message.request_hash)
+                        .bind(message.from_gateway);
+                    if insert.execute(&mut *$t).await?.rows_affected() == 0 {
+                        let found = sqlx::query_scalar(team::FIND_MESSAGE).bind(message.id.uuid());
+                        let found: i64 = found.fetch_one(&mut *$t).await?;
+                        holds &= found == 1;
+                        continue;
+                    }
+                    for team::Addressed { agent, wake, circle } in recipients {
                         let mut woken_by = None;
                         if let Some((limits, task)) = wake {
-                            let hold = sqlx::query(team::HOLD_WAKABLE).bind(agent.uuid());
-                            let takes = hold.execute(&mut *$t).await?.rows_affected() == 1;
                             let waiting = sqlx::query_scalar(team::COUNT_WAKES).bind(agent.uuid());
                             let waiting: i64 = waiting.fetch_one(&mut *$t).await?;
-                            if takes && waiting == 0 {
+                            if takes.get(&agent) == Some(&true) && waiting == 0 {
                                 let none: Option<$crate::store::json::JsonText> = None;
                                 let insert = sqlx::query($crate::store::insert::INSERT_TASK);
                                 $crate::store::insert::bind_task!(insert, task, none.clone(), none, limits)
@@ -176,15 +212,19 @@ macro_rules! apply_change {
                             }
                         }
                         let insert = sqlx::query(team::INSERT_DELIVERY).bind(message.id.uuid()).bind(agent.uuid());
-                        insert.bind(woken_by).execute(&mut *$t).await?;
+                        insert.bind(woken_by).bind(circle).execute(&mut *$t).await?;
                     }
-                    if let (Some(earlier), Some(from)) = (message.in_reply_to, message.from_agent) {
+                    for cause in causes {
+                        let insert = sqlx::query(team::INSERT_CAUSE).bind(message.id.uuid()).bind(cause.uuid());
+                        insert.execute(&mut *$t).await?;
+                    }
+                    if let (Some(earlier), Some(from), true) = (message.in_reply_to, message.from_agent, answers) {
                         let answer = sqlx::query(team::ANSWER_DELIVERY).bind(earlier.uuid()).bind(from.uuid());
                         let answer = answer.bind(message.id.uuid()).bind(micros(message.created_at));
                         answer.execute(&mut *$t).await?;
                     }
-                    true
                 }
+                holds
             }
             team::Prepared::Read { agent, messages, at } => {
                 sqlx::query(team::HOLD_WAKABLE).bind(agent.uuid()).execute(&mut *$t).await?;

@@ -1,6 +1,7 @@
 //! Agents of a swarm write to each other and share what they know, with the real Claude Code CLI; and what callers see of it.
 
 mod awkward;
+mod circle;
 
 use crate::{
     store::team::store_team,

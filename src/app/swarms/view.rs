@@ -51,7 +51,7 @@ pub struct SwarmTasks {
 
 /// A swarm.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"id": "swarm_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "star-1a2b3c", "topology": "star", "project": "default", "status": "active", "health": "healthy", "health_reasons": [], "agent_count": 4, "max_agents": 64, "agents": [{"id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "coordinator-0", "type": "coordinator", "status": "busy"}], "active_runs": ["wfrun_0193f2a87c3e7d10b5a1c2d3e4f50617"], "tasks": {"waiting": 0, "active": 1, "complete": 3, "failed": 0, "cancelled": 0}, "messages": 2, "turns": 4, "cost_usd": 0.2, "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:00Z", "next_step": "It works. Call get_workflow_run with the id in active_runs and wait_seconds=40."}))]
+#[schema(example = json!({"id": "swarm_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "star-1a2b3c", "topology": "star", "project": "default", "status": "active", "health": "healthy", "health_reasons": [], "agent_count": 4, "max_agents": 64, "agents": [{"id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "coordinator-0", "type": "coordinator", "status": "busy"}], "active_runs": ["wfrun_0193f2a87c3e7d10b5a1c2d3e4f50617"], "tasks": {"waiting": 0, "active": 1, "complete": 3, "failed": 0, "cancelled": 0}, "messages": 2, "circles_broken": 0, "turns": 4, "cost_usd": 0.2, "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:00Z", "next_step": "It works. Call get_workflow_run with the id in active_runs and wait_seconds=40."}))]
 pub struct SwarmResource {
     /// The swarm's id.
     pub id: SwarmId,
@@ -87,6 +87,8 @@ pub struct SwarmResource {
     pub tasks: SwarmTasks,
     /// Messages between its agents and with you.
     pub messages: i64,
+    /// Circles of agents waiting for one another that the gateway has broken; `list_team_messages` shows each.
+    pub circles_broken: i64,
     /// Turns its agents have begun.
     pub turns: i64,
     /// US dollars of its turns, by the agent CLI's price table; absent while it reported none.
@@ -128,6 +130,7 @@ fn health(
     living: usize,
     runs: &[WorkflowRun],
     latest: Option<&WorkflowRunResource>,
+    totals: &SwarmTotals,
 ) -> (SwarmHealth, Vec<String>) {
     let mut reasons = Vec::new();
     for agent in members.iter().filter(|agent| matches!(agent.status, AgentStatus::Failed | AgentStatus::Lost)) {
@@ -136,6 +139,10 @@ fn health(
     }
     for run in runs.iter().filter(|run| run.status == WorkflowRunStatus::Waiting) {
         reasons.push(format!("{} waits for an answer (answer_workflow_run)", run.id));
+    }
+    if totals.open_circles > 0 {
+        let count = totals.open_circles;
+        reasons.push(format!("in {count} broken circles of delegation the last agent has not answered yet (list_team_messages)"));
     }
     if let Some(failure) = latest.and_then(|run| run.failure.as_ref()) {
         reasons.push(format!("its newest run failed: {}", failure.detail));
@@ -172,7 +179,7 @@ impl SwarmResource {
         let is_ending = members.iter().any(|agent| !agent.status.is_ended()) || !runs.is_empty();
         let status = if swarm.status == SwarmStatus::Stopped && is_ending { SwarmStatus::Stopping } else { swarm.status };
         let (health, health_reasons) = match status {
-            SwarmStatus::Active => health(members, living, runs, latest.as_ref()),
+            SwarmStatus::Active => health(members, living, runs, latest.as_ref(), totals),
             SwarmStatus::Stopping | SwarmStatus::Stopped => (SwarmHealth::Down, vec![format!("it is {status}")]),
         };
         let mut tasks = SwarmTasks::default();
@@ -208,6 +215,7 @@ impl SwarmResource {
             latest_run: latest.filter(|_| whole),
             tasks,
             messages: totals.messages,
+            circles_broken: totals.circles,
             turns: totals.usage.turns,
             cost_usd: totals.usage.cost_usd,
             tokens: totals.usage.tokens,

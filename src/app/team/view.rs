@@ -19,10 +19,14 @@ pub struct TeamMessageResource {
     pub swarm_id: SwarmId,
     /// The first message of the conversation.
     pub thread_id: MessageId,
-    /// The agent that wrote it; absent when the user did.
+    /// The agent that wrote it; absent when the user did, or the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub from_agent_id: Option<AgentId>,
+    /// Present and true when the gateway itself wrote it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub from_gateway: bool,
     /// Whom it is for: an agent's id, a role, `all` or `user`.
     pub to: String,
     /// What it is.
@@ -68,6 +72,11 @@ pub struct DeliveryView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub task_id: Option<TaskId>,
+    /// Present when the message would have closed a circle of agents that wait for one another: these agents. Then it asks nothing of
+    /// the recipient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub circle: Option<Vec<AgentId>>,
 }
 
 /// A page of messages, newest first.
@@ -105,6 +114,7 @@ impl TeamMessageResource {
             read_at: delivery.read_at,
             answered_by: delivery.answered_by,
             task_id: delivery.wake_task_id,
+            circle: delivery.circle.clone(),
         });
         Self {
             recipients: recipients.collect(),
@@ -113,6 +123,7 @@ impl TeamMessageResource {
             swarm_id: message.swarm_id,
             thread_id: message.thread_id,
             from_agent_id: message.from_agent,
+            from_gateway: message.from_gateway,
             to: message.to.to_string(),
             kind: message.kind,
             priority: message.priority,

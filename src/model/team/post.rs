@@ -1,6 +1,9 @@
 //! From what somebody wants to send to what has to be stored, or to why it is not sent.
 
-use super::{MessageKind, Recipient, TeamMessage};
+use super::{
+    MessageKind, Recipient, TeamMessage,
+    circle::{Circle, Request, circle, in_hand},
+};
 use crate::model::{
     agent::{Agent, AgentType},
     id::{AgentId, MessageId, TaskId},
@@ -35,9 +38,16 @@ pub struct Draft {
 
 /// Who sends.
 #[derive(Debug, Clone, Copy)]
-pub enum Sender {
-    /// A member, with the hops of the messages that its running turn was asked for.
-    Agent(AgentId, u32),
+pub enum Sender<'a> {
+    /// A member.
+    Agent {
+        /// Which.
+        id: AgentId,
+        /// The hops of the messages that its running turn was asked for.
+        hops: u32,
+        /// The requests it is dealing with, and what these came of.
+        behind: &'a [Request],
+    },
     /// The user, who may write to everybody.
     User,
 }
@@ -52,6 +62,19 @@ pub struct Post {
     /// Turns that make recipients read it. Not stored for one who has such a turn before it already, and taken back when it
     /// reads its messages earlier, in a turn that runs now.
     pub wake: Vec<Task>,
+    /// The requests it comes of, when it is one.
+    pub causes: Vec<MessageId>,
+    /// The circles it would have closed, each at the first agent on it. It asks nothing of these.
+    pub circles: Vec<Circle>,
+    /// What the gateway tells the coordinator about it.
+    pub alert: Option<Box<Self>>,
+}
+
+impl Post {
+    /// The circle because of which the message asks nothing of `recipient`.
+    pub fn circle_at(&self, recipient: AgentId) -> Option<&Circle> {
+        self.circles.iter().find(|circle| circle.agents.first() == Some(&recipient))
+    }
 }
 
 /// The members who can take part: those that have not ended.
@@ -102,7 +125,7 @@ impl Draft {
         self,
         swarm: &Swarm,
         members: &[Agent],
-        sender: Sender,
+        sender: Sender<'_>,
         timeout_seconds: u32,
         now: DateTime<Utc>,
     ) -> Result<Post, String> {
@@ -110,9 +133,9 @@ impl Draft {
             return Err(format!("{} is `{}`; nothing can be sent in it any more", swarm.id, swarm.status));
         }
         let recipients = self.recipients(swarm, members, sender)?;
-        let (from_agent, hops) = match sender {
-            Sender::Agent(id, hops) => (Some(id), hops),
-            Sender::User => (None, 0),
+        let (from_agent, hops, behind) = match sender {
+            Sender::Agent { id, hops, behind } => (Some(id), hops, behind),
+            Sender::User => (None, 0, &[][..]),
         };
         let id = MessageId::generate();
         let message = TeamMessage {
@@ -121,6 +144,7 @@ impl Draft {
             owner: swarm.owner.clone(),
             thread_id: self.in_reply_to.as_ref().map_or(id, |earlier| earlier.thread_id),
             from_agent,
+            from_gateway: false,
             to: self.to,
             kind: self.kind,
             priority: self.priority,
@@ -136,14 +160,23 @@ impl Draft {
         };
         // Agents that answer each other with questions would otherwise wake each other for ever.
         let wakes = message.requires_response && hops < MESSAGE_HOPS;
-        let woken = recipients.iter().filter(|agent| wakes && agent.durable);
-        let wake = woken.map(|agent| wake_task(agent, &message, timeout_seconds)).collect();
-        Ok(Post { wake, recipients: recipients.iter().map(|agent| agent.id).collect(), message })
+        let mut post =
+            Post { wake: vec![], recipients: vec![], message, causes: vec![], circles: vec![], alert: None };
+        if let Some(from) = from_agent.filter(|_| post.message.requires_response) {
+            post.causes = in_hand(behind, from);
+            let closed = recipients.iter().filter_map(|agent| circle(behind, from, agent.id, post.message.kind));
+            post.circles = closed.collect();
+        }
+        let woken = recipients.iter().filter(|agent| wakes && agent.durable && post.circle_at(agent.id).is_none());
+        post.wake = woken.map(|agent| wake_task(agent, &post.message, timeout_seconds)).collect();
+        post.recipients = recipients.iter().map(|agent| agent.id).collect();
+        post.alert = alert(&post, members, timeout_seconds).map(Box::new);
+        Ok(post)
     }
 
-    fn recipients<'a>(&self, swarm: &Swarm, members: &'a [Agent], sender: Sender) -> Result<Vec<&'a Agent>, String> {
+    fn recipients<'a>(&self, swarm: &Swarm, members: &'a [Agent], sender: Sender<'_>) -> Result<Vec<&'a Agent>, String> {
         let reachable: Vec<&Agent> = match sender {
-            Sender::Agent(id, _) => contacts_of(swarm, members, id),
+            Sender::Agent { id, .. } => contacts_of(swarm, members, id),
             Sender::User => members.iter().collect(),
         };
         let wanted = |agent: &&&Agent| match self.to {
@@ -155,7 +188,7 @@ impl Draft {
         let found: Vec<&Agent> = reachable.iter().filter(wanted).copied().collect();
         match (self.to, sender) {
             (Recipient::User, Sender::User) => Err("`user` is yourself; write to a member, a role or `all`".to_owned()),
-            (Recipient::Agent(to), Sender::Agent(id, _)) if to == id => {
+            (Recipient::Agent(to), Sender::Agent { id, .. }) if to == id => {
                 Err("this is yourself; write to somebody else".to_owned())
             }
             (Recipient::User, _) => Ok(vec![]),
@@ -168,6 +201,51 @@ impl Draft {
             _ => Ok(found),
         }
     }
+}
+
+/// What the gateway tells the first coordinator that has no part in the circles of `post`, if there are any.
+fn alert(post: &Post, members: &[Agent], timeout_seconds: u32) -> Option<Post> {
+    let first = post.circles.first()?;
+    let is_apart = |id| post.circles.iter().all(|circle| !circle.agents.contains(&id));
+    let free = members.iter().filter(|agent| agent.agent_type == AgentType::COORDINATOR && is_apart(agent.id));
+    let coordinator = free.min_by_key(|agent| (agent.swarm_place, agent.id))?;
+    let name = |id: &AgentId| members.iter().find(|agent| agent.id == *id).map_or_else(|| id.to_string(), |agent| agent.name.clone());
+    let names: Vec<String> = first.agents.iter().map(name).collect();
+    let (begins, ends) = (names.first()?, names.last()?);
+    let about = &post.message;
+    let body = format!(
+        "{begins} waits for an answer of {}, and {ends} has now asked {begins} ({:?}, {}). They would wait for each other for ever, so the \
+         gateway has not woken {begins} for it. Decide who does the work, and tell them with send_message and the id of this message in \
+         in_reply_to.",
+        names[1..].join(", who waits for "),
+        about.subject,
+        about.id
+    );
+    let id = MessageId::generate();
+    let message = TeamMessage {
+        id,
+        thread_id: id,
+        from_agent: None,
+        from_gateway: true,
+        to: Recipient::Agent(coordinator.id),
+        kind: MessageKind::Status,
+        priority: Priority::High,
+        subject: "Agents delegate in a circle".to_owned(),
+        body,
+        requires_response: true,
+        deadline: None,
+        in_reply_to: None,
+        ..about.clone()
+    };
+    let woken = coordinator.durable && message.hops < MESSAGE_HOPS;
+    Some(Post {
+        wake: woken.then(|| wake_task(coordinator, &message, timeout_seconds)).into_iter().collect(),
+        recipients: vec![coordinator.id],
+        message,
+        causes: vec![],
+        circles: vec![],
+        alert: None,
+    })
 }
 
 /// The turn that makes an agent read and answer `message`.

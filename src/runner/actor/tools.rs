@@ -27,7 +27,8 @@ impl Actor {
                 return false;
             };
             let before = Box::new(self.machine.clone());
-            let reaction = self.machine.handle(&self.brief, Utc::now(), Input::Called(&outcome.answer));
+            let mut reaction = self.machine.handle(&self.brief, Utc::now(), Input::Called(&outcome.answer));
+            reaction.events.extend(outcome.events.iter().cloned());
             match self.commit_call(&reaction, outcome.change.as_ref()).await {
                 None => return false,
                 // Somebody else was first; what the call comes to has to be found anew.
@@ -50,7 +51,8 @@ fn announce(bus: &Bus, agent: &crate::model::agent::Agent, change: &TeamChange) 
     }
     match change {
         TeamChange::Send(post) => {
-            for agent in &post.recipients {
+            let alerted = post.alert.iter().flat_map(|alert| &alert.recipients);
+            for agent in post.recipients.iter().chain(alerted) {
                 bus.notify(Topic::Control(*agent));
                 bus.notify(Topic::Agent(*agent));
             }

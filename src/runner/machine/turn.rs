@@ -114,6 +114,7 @@ impl Turn {
             | EventKind::Status { .. }
             | EventKind::Result { .. }
             | EventKind::Process { .. }
+            | EventKind::DelegationBroken { .. }
             | EventKind::Raw { .. } => {}
         }
     }

@@ -4,10 +4,11 @@ use super::{Caller, Outcome, Refused, members, told};
 use crate::{
     model::{
         agent::Agent,
+        event::EventKind,
         id::AgentId,
         swarm::Swarm,
         task::Priority,
-        team::{Draft, MessageKind, Sender, TeamMessage, contacts_of, resolve},
+        team::{Circle, Draft, MessageKind, Post, Sender, TeamMessage, contacts_of, resolve},
         tool::{ReadMessages, SendMessage},
     },
     store::{InboxFilter, TeamChange},
@@ -35,9 +36,12 @@ pub(super) async fn send(caller: &Caller<'_>, swarm: &Swarm, given: SendMessage)
             Some(found.filter(concerns).ok_or_else(refusal)?)
         }
     };
-    let hops = match caller.task {
-        Some(task) => caller.store.hops_of_turn(caller.agent.id, task.id).await?.map_or(0, |hops| hops + 1),
-        None => 0,
+    let (hops, behind) = match caller.task {
+        Some(task) => (
+            caller.store.hops_of_turn(caller.agent.id, task.id).await?.map_or(0, |hops| hops + 1),
+            caller.store.list_requests_behind(caller.agent.id, task.id).await?,
+        ),
+        None => (0, vec![]),
     };
     let draft = Draft {
         to: resolve(&given.to, &members)?,
@@ -49,13 +53,17 @@ pub(super) async fn send(caller: &Caller<'_>, swarm: &Swarm, given: SendMessage)
         deadline_seconds: given.deadline_seconds,
         in_reply_to,
     };
-    let post = draft.post(swarm, &members, Sender::Agent(caller.agent.id, hops), caller.timeout_seconds, Utc::now())?;
+    let sender = Sender::Agent { id: caller.agent.id, hops, behind: &behind };
+    let post = draft.post(swarm, &members, sender, caller.timeout_seconds, Utc::now())?;
     let mut answer = json!({
         "message_id": post.message.id,
         "thread_id": post.message.thread_id,
         "delivered_to": post.recipients.iter().map(|id| name_of(*id, &members)).collect::<Vec<_>>(),
     });
-    if post.message.requires_response && !post.recipients.is_empty() {
+    if !post.circles.is_empty() {
+        answer["circles_broken"] = broken(&post, &members);
+    }
+    if post.message.requires_response && post.recipients.len() > post.circles.len() {
         let words = if post.wake.is_empty() {
             "nobody is woken for it any more, because too many messages led to one another; it is read in the recipient's next turn"
         } else {
@@ -63,7 +71,33 @@ pub(super) async fn send(caller: &Caller<'_>, swarm: &Swarm, given: SendMessage)
         };
         answer["note"] = words.into();
     }
-    Ok(told(&answer, Some(TeamChange::Send(Box::new(post)))))
+    let mut outcome = told(&answer, None);
+    let broken = post.circles.iter().map(|circle| EventKind::DelegationBroken {
+        circle: circle.agents.clone(),
+        message_id: post.message.id,
+        thread_id: post.message.thread_id,
+    });
+    outcome.events = broken.collect();
+    outcome.change = Some(TeamChange::Send(Box::new(post)));
+    Ok(outcome)
+}
+
+/// What the sender of a message is told of the circles it would have closed.
+fn broken(post: &Post, members: &[Agent]) -> Value {
+    let circle = |circle: &Circle| circle.agents.iter().map(|id| name_of(*id, members)).collect::<Vec<_>>();
+    let told = match &post.alert {
+        Some(_) => " The coordinator of the team was told.",
+        None => "",
+    };
+    json!({
+        "circles": post.circles.iter().map(circle).collect::<Vec<_>>(),
+        "what_to_do": format!(
+            "Each agent of a circle waits for the next one, the last one is you, and you have asked the first one: nobody would ever do the \
+             work. So your message is in its inbox, but it was not woken and owes you no answer.{told} Do what you were asked with what you \
+             have, and answer it with send_message and in_reply_to; say what is missing. To find out what somebody who asks you means, ask \
+             with the kind `question`."
+        ),
+    })
 }
 
 pub(super) async fn read(caller: &Caller<'_>, swarm: &Swarm, given: &ReadMessages) -> Result<Outcome, Refused> {
@@ -95,7 +129,11 @@ pub(super) async fn read(caller: &Caller<'_>, swarm: &Swarm, given: &ReadMessage
             let mut shown = json!({
                 "id": message.id,
                 "thread_id": message.thread_id,
-                "from": message.from_agent.map_or_else(|| json!("user"), |id| name_of(id, &everybody)),
+                "from": match message.from_agent {
+                    Some(id) => name_of(id, &everybody),
+                    None if message.from_gateway => json!("gateway"),
+                    None => json!("user"),
+                },
                 "to": message.to.to_string(),
                 "kind": message.kind,
                 "priority": message.priority,
@@ -108,7 +146,7 @@ pub(super) async fn read(caller: &Caller<'_>, swarm: &Swarm, given: &ReadMessage
             }
             if message.requires_response {
                 let answered = own.iter().any(|delivery| delivery.message_id == message.id && delivery.answered_by.is_some());
-                shown["requires_response"] = true.into();
+                shown["requires_response"] = own.iter().all(|delivery| delivery.message_id != message.id || delivery.circle.is_none()).into();
                 shown["answered"] = answered.into();
             }
             if let Some(deadline) = message.deadline {

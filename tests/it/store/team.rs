@@ -87,7 +87,7 @@ fn draft(to: Recipient) -> Draft {
 
 fn post(draft: Draft, swarm: &Swarm, members: &[&Agent], from: &Agent) -> Post {
     let members: Vec<Agent> = members.iter().map(|agent| (*agent).clone()).collect();
-    draft.post(swarm, &members, Sender::Agent(from.id, 0), 60, Utc::now()).expect("may be sent")
+    draft.post(swarm, &members, Sender::Agent { id: from.id, hops: 0, behind: &[] }, 60, Utc::now()).expect("may be sent")
 }
 
 async fn send(store: &Store, post: &Post) {
@@ -227,7 +227,7 @@ async fn messages_that_wake_agents_are_counted_from_turn_to_turn() {
     assert_eq!(store.hops_of_turn(two.id, turn.id).await.expect("counted"), Some(3));
     assert_eq!(store.hops_of_turn(two.id, TaskId::generate()).await.expect("counted"), None, "another turn");
     let members = [one.clone(), two.clone()];
-    let last = draft(Recipient::Agent(one.id)).post(&swarm, &members, Sender::Agent(two.id, 8), 60, Utc::now()).expect("sent");
+    let last = draft(Recipient::Agent(one.id)).post(&swarm, &members, Sender::Agent { id: two.id, hops: 8, behind: &[] }, 60, Utc::now()).expect("sent");
     assert!(last.wake.is_empty(), "two agents do not wake each other for ever");
     store.end().await;
 }
