@@ -182,6 +182,7 @@ fn limits(agents: u32, live: u32, queued: u32, usd: f64) -> KeyLimits {
 pub struct Runner {
     pub max_live_agents: usize,
     pub park_after_seconds: u64,
+    pub scale_down_after_seconds: u64,
     pub max_starting: usize,
     pub ready_timeout_seconds: u64,
     pub exit_timeout_seconds: u64,

@@ -1,4 +1,4 @@
-//! Drives what takes more than one agent: runs of workflows and proposals.
+//! Drives what takes more than one agent: runs of workflows, proposals, and the tasks of swarms.
 //!
 //! One rule makes it exactly-once: a thing is read with its generation, a pure function of the model says what comes
 //! next, and all of that (status, record, and the tasks that are the agents' turns) is stored in one transaction that
@@ -6,14 +6,16 @@
 
 mod outputs;
 mod proposals;
+mod scaling;
 mod turns;
 mod workflows;
 
 use crate::{
     bus::{Bus, Topic},
-    model::{id::WorkflowRunId, role::Catalogue},
+    model::{id::WorkflowRunId, quota::KeyLimits, role::Catalogue},
     store::Store,
 };
+use chrono::TimeDelta;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,12 @@ pub struct Settings {
     pub roles: Arc<Catalogue>,
     /// Where runs leave their results, a directory each.
     pub outputs: PathBuf,
+    /// What everybody together may use.
+    pub limits: KeyLimits,
+    /// What a key may use that has no limits of its own.
+    pub key_limits: KeyLimits,
+    /// A member that was added to a swarm for its work ends when it has had none for so long.
+    pub spare_idle: TimeDelta,
 }
 
 /// What the parts of the orchestrator share.
@@ -47,7 +55,7 @@ impl Orchestrator {
 
     /// Goes on with what an earlier server left, and with what comes, until stopped.
     pub async fn run(self) {
-        tokio::join!(self.clone().drive_runs(), proposals::drive_all(self));
+        tokio::join!(self.clone().drive_runs(), scaling::keep_up(self.clone()), proposals::drive_all(self));
     }
 
     async fn drive_runs(self) {

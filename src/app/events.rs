@@ -31,7 +31,8 @@ const CHUNK: u32 = 32;
 /// Rows looked at for one answer; the rest comes with the next cursor.
 const MOST_SCANNED: usize = 5_000;
 /// The kinds that tell the story; the others are pieces of these or bookkeeping.
-pub(super) const DIGEST_KINDS: &[&str] = &["message", "tool_call", "tool_result", "status", "result", "process", "delegation_broken"];
+pub(super) const DIGEST_KINDS: &[&str] =
+    &["message", "tool_call", "tool_result", "status", "result", "process", "delegation_broken"];
 
 /// One captured event of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]

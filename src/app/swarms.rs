@@ -6,6 +6,8 @@ mod view;
 pub use request::{GetSwarms, RunSwarm, ScaleSwarm, SpawnSwarm, StopSwarm, SwarmAgents};
 pub use view::{SwarmAgent, SwarmResource, SwarmStatusReport, SwarmTasks};
 
+use view::Known;
+
 use super::{
     App,
     checks::{Refusals, request_hash},
@@ -33,6 +35,8 @@ use std::collections::HashMap;
 
 /// Somebody else may change a swarm between our look and our write; so often we look again.
 const ATTEMPTS: usize = 20;
+/// Most records of its scaling in the status of a swarm.
+const SCALINGS: u32 = 20;
 
 /// What became of a request to spawn a swarm.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,7 +120,8 @@ impl App {
             return Err(AppError::SwarmEnded { id: swarm.id, status: swarm.status });
         }
         let members = self.store.list_members(swarm.id).await?;
-        let members: Vec<Member> = members.iter().filter(|agent| can_work(agent)).map(member).collect();
+        // Those that were added for tasks may end in the middle of it.
+        let members: Vec<Member> = members.iter().filter(|agent| can_work(agent) && !agent.scaled).map(member).collect();
         if members.is_empty() {
             let words = "all its agents have ended; add some (scale_swarm), or bring them back (resume_agent)";
             return Err(AppError::field("swarm", words));
@@ -173,12 +178,16 @@ impl App {
                 *counts.entry(agent.agent_type).or_insert(0_u32) += 1;
             }
             let mut total = u32::try_from(living.len()).unwrap_or(u32::MAX);
-            let (mut joining, mut ending) = (Vec::new(), Vec::new());
+            let (mut joining, mut kept, mut ending) = (Vec::new(), Vec::new(), Vec::new());
             for group in &wanted {
                 let have = counts.get(&group.agent_type).copied().unwrap_or(0);
                 for _ in have..group.count {
                     joining.push(group);
                 }
+                // Those that were added for tasks count, so as many of them stay from now on as it takes.
+                let of_type = living.iter().filter(|agent| agent.agent_type == group.agent_type);
+                let (added, staying): (Vec<&Agent>, Vec<&Agent>) = of_type.partition(|agent| agent.scaled);
+                kept.extend(added.iter().take((group.count as usize).saturating_sub(staying.len())).map(|agent| agent.id));
                 let surplus = have.saturating_sub(group.count) as usize;
                 let of_type = living.iter().rev().filter(|agent| agent.agent_type == group.agent_type);
                 let idle: Vec<_> =
@@ -203,8 +212,8 @@ impl App {
                 .zip(joining)
                 .map(|(place, group)| request::new_member(who, &self.settings, &swarm, group, place))
                 .collect();
-            if !agents.is_empty() {
-                match self.store.add_members(&swarm, agents, &self.settings.quota(who), now()).await? {
+            if !(agents.is_empty() && kept.is_empty()) {
+                match self.store.add_members(&swarm, agents, kept, &self.settings.quota(who), now()).await? {
                     Grown::Done => {}
                     Grown::Stale => continue,
                     Grown::Refused(limit) => return Err(AppError::LimitReached(limit)),
@@ -228,11 +237,14 @@ impl App {
         let mut waiter = self.waiter(Topic::Events, wait);
         let app = self.clone();
         detached(async move {
-            let (runs, agents) = app.store.stop_swarm(id, now()).await?;
-            for run in runs {
+            let stopped = app.store.stop_swarm(id, now()).await?;
+            for run in stopped.runs {
                 app.bus.notify(Topic::WorkflowRun(run));
             }
-            for agent in agents {
+            for task in stopped.tasks {
+                app.bus.notify(Topic::Task(task));
+            }
+            for agent in stopped.agents {
                 app.store.request_termination(agent, now()).await?;
                 app.bus.notify(Topic::Control(agent));
                 app.bus.notify(Topic::Agent(agent));
@@ -269,7 +281,10 @@ impl App {
         let latest =
             WorkflowRunFilter { owner: None, status: None, workflow: None, swarm: Some(swarm.id), before: None, limit: 1 };
         let latest = self.store.list_workflow_runs(&latest).await?.pop();
-        Ok(SwarmResource::of(swarm, &members, &totals, &runs, latest.map(WorkflowRunResource::brief), whole))
+        let scaling = if whole { self.store.list_scalings(swarm.id, SCALINGS).await? } else { vec![] };
+        let known =
+            Known { members: &members, totals: &totals, runs: &runs, latest: latest.map(WorkflowRunResource::brief), scaling };
+        Ok(SwarmResource::of(swarm, known, whole))
     }
 }
 

@@ -3,6 +3,7 @@
 mod cancel;
 mod request;
 mod schema;
+mod swarm;
 mod view;
 
 pub use request::{CancelTask, CreateTask, UpdateTask};
@@ -27,6 +28,7 @@ use crate::{
         id::TaskId,
         key::Principal,
         limits::{DEFAULT_PAGE_ITEMS, PAGE_ITEMS},
+        swarm::SwarmStatus,
         task::{Task, TaskStatus},
     },
     store::{Inserted, Quota, TaskFilter},
@@ -93,7 +95,8 @@ impl App {
     /// Validates and stores a task, wakes a runner, and waits for its end as long as asked.
     pub async fn create_task(&self, who: &Principal, request: CreateTask) -> Result<CreatedTask, AppError> {
         let files = request.files.clone().unwrap_or_default();
-        let (mut task, wait) = request.validate(who, &self.settings).await?;
+        let swarm = self.swarm_of_task(who, &request).await?;
+        let (mut task, wait) = request.validate(who, &self.settings, swarm.as_ref()).await?;
         self.take_files(&mut task, &files).await?;
         self.insert_task(who, task, self.settings.quota(who), wait).await
     }
@@ -116,7 +119,7 @@ impl App {
             }
             match inserted? {
                 Inserted::New => {
-                    app.bus.notify(Topic::Dispatch);
+                    app.bus.notify(if task.swarm_id.is_some() { Topic::Orchestrate } else { Topic::Dispatch });
                     if let Some(agent) = task.agent_id {
                         app.bus.notify(Topic::Control(agent));
                         app.bus.notify(Topic::Agent(agent));
@@ -125,7 +128,10 @@ impl App {
                 }
                 Inserted::Existing(earlier) if earlier.request_hash == task.request_hash => Ok((*earlier, false)),
                 Inserted::Existing(earlier) => Err(AppError::IdempotencyConflict { first: earlier.id.to_string() }),
-                Inserted::AgentEnded => Err(app.agent_ended(task.agent_id).await),
+                Inserted::AgentEnded => Err(match task.swarm_id {
+                    Some(id) => AppError::SwarmEnded { id, status: SwarmStatus::Stopped },
+                    None => app.agent_ended(task.agent_id).await,
+                }),
                 Inserted::Refused(limit) => Err(AppError::LimitReached(limit)),
             }
         })

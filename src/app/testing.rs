@@ -75,6 +75,7 @@ impl TestApp {
                 forked_from: None,
                 swarm_id: None,
                 swarm_place: None,
+                scaled: false,
                 workspace_name: None,
                 terminate_requested: false,
                 failure: None,

@@ -17,6 +17,7 @@ use crate::{
     telemetry, tunnel,
 };
 use anyhow::{Context, anyhow, bail};
+use chrono::TimeDelta;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -83,7 +84,13 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let settings = runner_settings(config, data, roles.clone(), rehearsal_url);
     let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus.clone(), settings, stop.clone())).run());
 
-    let orchestration = orchestrator::Settings { roles, outputs: data.outputs() };
+    let orchestration = orchestrator::Settings {
+        roles,
+        outputs: data.outputs(),
+        limits: config.limits.of_gateway(),
+        key_limits: config.limits.of_key(),
+        spare_idle: TimeDelta::seconds(config.runner.scale_down_after_seconds.cast_signed()),
+    };
     let orchestrating = tokio::spawn(Orchestrator::new(store.clone(), bus.clone(), orchestration, stop.clone()).run());
 
     let collecting =

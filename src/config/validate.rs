@@ -42,6 +42,7 @@ impl Config {
             ("runner.max_starting", self.runner.max_starting as u64, 100_000),
             ("runner.ready_timeout_seconds", self.runner.ready_timeout_seconds, YEAR),
             ("runner.park_after_seconds", self.runner.park_after_seconds, YEAR),
+            ("runner.scale_down_after_seconds", self.runner.scale_down_after_seconds, YEAR),
             ("runner.retry_delay_seconds", self.runner.retry_delay_seconds, 86_400),
             ("runner.circuit_pause_seconds", self.runner.circuit_pause_seconds, 86_400),
             ("runner.exit_timeout_seconds", self.runner.exit_timeout_seconds, YEAR),

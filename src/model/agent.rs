@@ -105,6 +105,8 @@ pub struct Agent {
     pub swarm_id: Option<SwarmId>,
     /// Its place in the swarm, in the order of joining, from 0.
     pub swarm_place: Option<i64>,
+    /// Whether it was added to its swarm for work that waited; it ends when it has had none for a while.
+    pub scaled: bool,
     /// The workspace it shares with others, when it has none of its own.
     pub workspace_name: Option<String>,
     /// The agent whose conversation it took over.

@@ -1,5 +1,7 @@
 //! Swarms: agents that work together in a topology.
 
+pub mod scaling;
+
 use super::{
     id::{KeyId, SwarmId},
     run::Provenance,
@@ -64,7 +66,7 @@ pub struct Swarm {
     pub objective: Option<String>,
     /// Most agents it may have.
     pub max_agents: u32,
-    /// Whether agents are added and rested by the work that waits.
+    /// Whether members are added for tasks that no member is free for, and end when they have had nothing to do for a while.
     pub auto_scale: bool,
     /// Where it stands.
     pub status: SwarmStatus,

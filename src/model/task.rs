@@ -2,7 +2,7 @@
 
 use super::{
     agent::{AgentType, Backend},
-    id::{AgentId, KeyId, RunId, TaskId, WorkflowRunId},
+    id::{AgentId, KeyId, RunId, SwarmId, TaskId, WorkflowRunId},
     quota::WorkLimits,
     run::{Failure, Provenance},
     word::word_enum,
@@ -151,6 +151,8 @@ pub struct Task {
     pub mode: Option<MessageMode>,
     /// The run of a workflow it is a turn of.
     pub workflow_run_id: Option<WorkflowRunId>,
+    /// The swarm whose members are to do it: whoever is free, until it has an agent.
+    pub swarm_id: Option<SwarmId>,
     /// The workspace its agent shares with others, when it is to have none of its own.
     pub workspace_name: Option<String>,
     /// Whether its result waits for somebody's verdict: then the end of its turn makes it `review`, not `complete`.

@@ -317,6 +317,7 @@ fn new_agent(task: &Task) -> Agent {
         forked_from: None,
         swarm_id: None,
         swarm_place: None,
+        scaled: false,
         workspace_name: task.workspace_name.clone(),
         terminate_requested: false,
         failure: None,

@@ -74,6 +74,7 @@ pub(super) struct AgentRow {
     swarm_id: Option<Uuid>,
     swarm_place: Option<i64>,
     workspace_name: Option<String>,
+    scaled: bool,
 }
 
 impl AgentRow {
@@ -96,6 +97,7 @@ impl AgentRow {
             session_started: self.session_started,
             swarm_id: self.swarm_id.map(Into::into),
             swarm_place: self.swarm_place,
+            scaled: self.scaled,
             workspace_name: self.workspace_name,
             forked_from: self.forked_from.map(Into::into),
             terminate_requested: self.terminate_requested,
@@ -116,9 +118,9 @@ impl AgentRow {
 pub(super) const INSERT_AGENT: &str = "INSERT INTO agent (id, owner, name, agent_type, backend, project, model, status, generation, \
                                        session_id, workspace, branch, base_commit, provenance, created_at, updated_at, key_id, \
                                        durable, system_prompt, limits, session_started, forked_from, terminate_requested, \
-                                       idempotency_key, request_hash, swarm_id, swarm_place, workspace_name) VALUES ($1, $2, $3, \
+                                       idempotency_key, request_hash, swarm_id, swarm_place, workspace_name, scaled) VALUES ($1, $2, $3, \
                                        $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
-                                       $23, $24, $25, $26, $27, $28) \
+                                       $23, $24, $25, $26, $27, $28, $29) \
                                        ON CONFLICT (owner, idempotency_key) DO NOTHING";
 
 /// Binds an agent to [`INSERT_AGENT`]; a macro, because the type of a query names its engine.
@@ -153,6 +155,7 @@ macro_rules! bind_agent {
             .bind($agent.swarm_id.map($crate::model::id::SwarmId::uuid))
             .bind($agent.swarm_place)
             .bind($agent.workspace_name.as_deref().map($crate::store::db::text))
+            .bind($agent.scaled)
     };
 }
 pub(super) use bind_agent;
@@ -163,12 +166,14 @@ pub(super) const MARK_TERMINATED: &str =
 /// Ends a marked agent at once when it has no process.
 pub(super) const END_AGENT: &str = "UPDATE agent SET status = 'terminated', generation = generation + 1, failure = NULL WHERE id = $1 \
                                     AND (status IN ('parked', 'failed', 'lost') OR (status = 'starting' AND generation = 0))";
-/// Ends the messages that wait for an agent which takes no more. Parameters: agent, status, failure, at.
+/// Ends the messages that wait for an agent which takes no more. Tasks of its swarm go to another member instead. Parameters: agent,
+/// status, failure, at.
 pub(super) const END_WAITING: &str = "UPDATE task SET status = $2, failure = $3, updated_at = $4, ended_at = $4, \
-                                      generation = generation + 1 WHERE agent_id = $1 AND status = 'created' AND mode IS NOT NULL";
+                                      generation = generation + 1 WHERE agent_id = $1 AND status = 'created' AND mode IS NOT NULL \
+                                      AND swarm_id IS NULL";
 /// The same for an agent that has been ended by a request its actor did not hear of. Parameters: agent, at.
 pub(super) const END_WAITING_OF_TERMINATED: &str = "UPDATE task SET status = 'cancelled', failure = NULL, updated_at = $2, ended_at = $2, generation = generation + 1 \
-     WHERE agent_id = $1 AND status = 'created' AND mode IS NOT NULL \
+     WHERE agent_id = $1 AND status = 'created' AND mode IS NOT NULL AND swarm_id IS NULL \
      AND EXISTS (SELECT 1 FROM agent WHERE id = $1 AND status = 'terminated')";
 
 impl Store {

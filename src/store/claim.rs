@@ -15,7 +15,8 @@ use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-/// Tasks that need a process: those for no agent in particular, and messages to agents that have none.
+/// Tasks that need a process: those for no agent in particular, and messages to agents that have none. A task of a swarm is neither until
+/// one of its members gets it.
 fn waiting(without: &[KeyId], lock: &str) -> String {
     let keys: Vec<String> = (0..without.len()).map(|index| format!("${}", index + 2)).collect();
     let of_others = |table: &str| {
@@ -24,7 +25,7 @@ fn waiting(without: &[KeyId], lock: &str) -> String {
     };
     // A process counts for the key its agent was made with, whoever sends the message.
     format!(
-        "SELECT t.id FROM task t WHERE t.status = '{}' AND NOT t.cancel_requested AND ((t.agent_id IS NULL{}) OR EXISTS \
+        "SELECT t.id FROM task t WHERE t.status = '{}' AND NOT t.cancel_requested AND ((t.agent_id IS NULL AND t.swarm_id IS NULL{}) OR EXISTS \
          (SELECT 1 FROM agent a WHERE a.id = t.agent_id AND a.status = '{}' AND NOT a.terminate_requested{})) \
          ORDER BY t.priority, t.id LIMIT 1{lock}",
         TaskStatus::Created,
@@ -108,7 +109,7 @@ impl Store {
     /// Whether a task needs a process that would count for this key.
     pub async fn has_waiting_task_of(&self, key: KeyId) -> Result<bool, StoreError> {
         const SQL: &str = "SELECT count(*) FROM task t WHERE t.status = 'created' AND NOT t.cancel_requested \
-                           AND ((t.agent_id IS NULL AND t.key_id = $1) OR EXISTS \
+                           AND ((t.agent_id IS NULL AND t.swarm_id IS NULL AND t.key_id = $1) OR EXISTS \
                            (SELECT 1 FROM agent a WHERE a.id = t.agent_id AND a.key_id = $1 AND a.status = 'parked'))";
         let count: i64 = on!(read & self.db, |p| sqlx::query_scalar(SQL).bind(key.uuid()).fetch_one(p).await?);
         Ok(count > 0)

@@ -24,7 +24,7 @@ pub enum Inserted<T> {
     New,
     /// Its owner used the idempotency key before: that one, and nothing was written.
     Existing(Box<T>),
-    /// The agent it is for takes no messages, and nothing was written.
+    /// The agent or the swarm it is for takes nothing any more, and nothing was written.
     AgentEnded,
     /// A limit is reached, and nothing was written.
     Refused(LimitReached),
@@ -94,15 +94,19 @@ impl Quota {
 pub(super) const INSERT_TASK: &str = "INSERT INTO task (id, owner, title, description, agent_type, project, model, priority, \
                            timeout_seconds, budget_usd, on_lost, output_schema, idempotency_key, request_hash, status, generation, \
                            cancel_requested, agent_id, run_id, failure, provenance, created_at, updated_at, started_at, \
-                           ended_at, key_id, limits, mode, workflow_run_id, workspace_name, reviewed, traceparent, backend) VALUES ($1, $2, $3, $4, $5, \
+                           ended_at, key_id, limits, mode, workflow_run_id, workspace_name, reviewed, traceparent, backend, swarm_id) \
+                           VALUES ($1, $2, $3, $4, $5, \
                            $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, \
-                           $27, $28, $29, $30, $31, $32, $33) \
+                           $27, $28, $29, $30, $31, $32, $33, $34) \
                            ON CONFLICT (owner, idempotency_key) DO NOTHING";
 const EXISTING_TASK: &str = "SELECT * FROM task WHERE owner = $1 AND idempotency_key = $2";
 const EXISTING_AGENT: &str = "SELECT * FROM agent WHERE owner = $1 AND idempotency_key = $2";
 /// Takes the agent's row, so that it cannot end meanwhile.
 pub(super) const WRITE_TO_AGENT: &str = "UPDATE agent SET durable = TRUE, updated_at = $2 WHERE id = $1 AND NOT terminate_requested \
                               AND status NOT IN ('terminated', 'failed', 'lost')";
+
+/// Takes the swarm's row, so that it cannot be stopped meanwhile.
+const HOLD_SWARM: &str = "UPDATE swarm SET updated_at = updated_at WHERE id = $1 AND status = 'active'";
 
 const REVIVE_AGENT: &str = "UPDATE agent SET status = 'parked', generation = generation + 1, updated_at = $3, failure = NULL, \
                             terminate_requested = FALSE WHERE id = $1 AND status = $2 AND NOT EXISTS \
@@ -145,6 +149,7 @@ macro_rules! bind_task {
             .bind($task.reviewed)
             .bind($task.traceparent.as_deref())
             .bind($task.backend.as_str())
+            .bind($task.swarm_id.map($crate::model::id::SwarmId::uuid))
     };
 }
 pub(super) use bind_task;
@@ -212,7 +217,12 @@ impl Store {
                         let update = sqlx::query(WRITE_TO_AGENT).bind(agent.uuid()).bind(micros(task.created_at));
                         update.execute(&mut *t).await?.rows_affected() == 1
                     }
-                    _ => true,
+                    _ => match task.swarm_id.filter(|_| known.is_none() && task.agent_id.is_none()) {
+                        Some(swarm) => {
+                            sqlx::query(HOLD_SWARM).bind(swarm.uuid()).execute(&mut *t).await?.rows_affected() == 1
+                        }
+                        None => true,
+                    },
                 };
                 let mut over = None;
                 if known.is_none() && takes {
@@ -321,6 +331,13 @@ impl Store {
             Ok(over)
         })
         .await
+    }
+
+    /// The task its owner made with this idempotency key.
+    pub async fn find_task_by_key(&self, owner: &str, key: &str) -> Result<Option<Task>, StoreError> {
+        super::tasks::one(on!(read & self.db, |p| {
+            sqlx::query_as(EXISTING_TASK).bind(text(owner)).bind(text(key)).fetch_optional(p).await?
+        }))
     }
 
     /// The agent its owner made with this idempotency key.

@@ -5,11 +5,13 @@ use super::{
     agents::AgentRow,
     db::{micros, on, text, uncancelled, word},
     insert::reached,
+    meters,
+    scaling::TOUCH_SWARM,
     work::insert_work,
 };
 use crate::model::{
-    agent::Agent,
-    id::{AgentId, KeyId, SwarmId, WorkflowRunId},
+    agent::{Agent, AgentType},
+    id::{AgentId, KeyId, SwarmId, TaskId, WorkflowRunId},
     quota::LimitReached,
     swarm::{Swarm, SwarmStatus},
     task::TaskStatus,
@@ -41,11 +43,24 @@ pub enum Grown {
     Refused(LimitReached),
 }
 
+/// What the stopping of a swarm concerns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoppedSwarm {
+    /// Its runs, which are to be stopped.
+    pub runs: Vec<WorkflowRunId>,
+    /// Its agents, which are to be ended.
+    pub agents: Vec<AgentId>,
+    /// Its tasks that had not begun, which are cancelled.
+    pub tasks: Vec<TaskId>,
+}
+
 /// What a swarm has done so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SwarmTotals {
-    /// Tasks of its agents, by status.
+    /// Tasks of its agents, and those that wait for one, by status.
     pub tasks: Vec<(TaskStatus, i64)>,
+    /// Tasks that wait for one of its agents to be free, by type.
+    pub unassigned: Vec<(AgentType, i64)>,
     /// Turns and what they used.
     pub usage: AgentUsage,
     /// Messages between its agents and with its user.
@@ -195,24 +210,29 @@ impl Store {
         rows.into_iter().map(AgentRow::into_agent).collect()
     }
 
-    /// Adds agents to a swarm that is active, within the limits.
+    /// Adds agents to a swarm that is active, within the limits, and has members that were added for its tasks stay (`kept`).
     pub async fn add_members(
         &self,
         swarm: &Swarm,
         agents: Vec<Agent>,
+        kept: Vec<AgentId>,
         quota: &Quota,
         at: DateTime<Utc>,
     ) -> Result<Grown, StoreError> {
-        const TOUCH: &str = "UPDATE swarm SET generation = generation + 1, updated_at = $3 \
-                             WHERE id = $1 AND generation = $2 AND status = 'active'";
+        const KEEP: &str = "UPDATE agent SET scaled = FALSE, updated_at = $2 WHERE id = $1 AND NOT terminate_requested";
         let (db, id, generation) = (self.db.clone(), swarm.id, swarm.generation);
         let work = NewWork { agents, tasks: Vec::new() }.prepare()?;
         let (checks, key_id) = (quota.checks(true), quota.key_id);
         uncancelled(async move {
             let mut over = None;
             let done = on!(tx db, |t| {
-                let touch = sqlx::query(TOUCH).bind(id.uuid()).bind(generation).bind(micros(at));
-                if touch.execute(&mut *t).await?.rows_affected() == 1 {
+                let touch = sqlx::query(TOUCH_SWARM).bind(id.uuid()).bind(generation).bind(micros(at));
+                let mut holds = touch.execute(&mut *t).await?.rows_affected() == 1;
+                for agent in &kept {
+                    let keep = sqlx::query(KEEP).bind(agent.uuid()).bind(micros(at));
+                    holds = keep.execute(&mut *t).await?.rows_affected() == 1 && holds;
+                }
+                if holds {
                     let _ended = insert_work!(t, work);
                     over = reached!(t, checks, key_id.map(KeyId::uuid), at, own: 1.0);
                     over.is_none().then_some(())
@@ -230,12 +250,14 @@ impl Store {
     }
 
     /// Stops a swarm: no objective is taken any more, its runs are to be stopped and its agents to be ended. Nothing happens to
-    /// one that is stopped already. Gives the runs and agents concerned.
-    pub async fn stop_swarm(&self, id: SwarmId, at: DateTime<Utc>) -> Result<(Vec<WorkflowRunId>, Vec<AgentId>), StoreError> {
+    /// one that is stopped already. Gives the runs, agents and tasks concerned.
+    pub async fn stop_swarm(&self, id: SwarmId, at: DateTime<Utc>) -> Result<StoppedSwarm, StoreError> {
         const STOP: &str = "UPDATE swarm SET status = 'stopped', generation = generation + 1, updated_at = $2, stopped_at = $2 \
                             WHERE id = $1 AND status <> 'stopped'";
         const RUNS: &str = "UPDATE workflow_run SET cancel_requested = TRUE, updated_at = $2 WHERE swarm_id = $1 \
                             AND status IN ('running', 'waiting') RETURNING id";
+        const TASKS: &str = "UPDATE task SET status = 'cancelled', updated_at = $2, ended_at = $2, generation = generation + 1 \
+                             WHERE swarm_id = $1 AND status = 'created' RETURNING id";
         const AGENTS: &str = "SELECT id FROM agent WHERE swarm_id = $1 AND status <> 'terminated' ORDER BY swarm_place";
         let db = self.db.clone();
         uncancelled(async move {
@@ -243,9 +265,16 @@ impl Store {
                 sqlx::query(STOP).bind(id.uuid()).bind(micros(at)).execute(&mut *t).await?;
                 let runs: Vec<Uuid> = sqlx::query_scalar(RUNS).bind(id.uuid()).bind(micros(at)).fetch_all(&mut *t).await?;
                 let agents: Vec<Uuid> = sqlx::query_scalar(AGENTS).bind(id.uuid()).fetch_all(&mut *t).await?;
-                Some((runs.into_iter().map(Into::into).collect(), agents.into_iter().map(Into::into).collect()))
+                let tasks: Vec<Uuid> = sqlx::query_scalar(TASKS).bind(id.uuid()).bind(micros(at)).fetch_all(&mut *t).await?;
+                Some(StoppedSwarm {
+                    runs: runs.into_iter().map(Into::into).collect(),
+                    agents: agents.into_iter().map(Into::into).collect(),
+                    tasks: tasks.into_iter().map(Into::into).collect(),
+                })
             });
-            Ok(concerned.unwrap_or_default())
+            let concerned: StoppedSwarm = concerned.unwrap_or_default();
+            meters::ended(TaskStatus::Cancelled, None, concerned.tasks.len() as u64);
+            Ok(concerned)
         })
         .await
     }
@@ -253,7 +282,8 @@ impl Store {
     /// What a swarm has done so far.
     pub async fn swarm_totals(&self, id: SwarmId) -> Result<SwarmTotals, StoreError> {
         const TASKS: &str = "SELECT t.status, count(*) FROM task t JOIN agent a ON a.id = t.agent_id WHERE a.swarm_id = $1 \
-                             GROUP BY t.status";
+                             GROUP BY t.status UNION ALL \
+                             SELECT status, count(*) FROM task WHERE swarm_id = $1 AND agent_id IS NULL GROUP BY status";
         const SPENT: &str = "SELECT count(*), sum(r.cost_usd), CAST(sum(r.tokens) AS BIGINT) FROM run r \
                              JOIN agent a ON a.id = r.agent_id WHERE a.swarm_id = $1";
         const MESSAGES: &str = "SELECT count(*) FROM team_message WHERE swarm_id = $1";
@@ -271,6 +301,13 @@ impl Store {
         for (status, count) in rows {
             tasks.push((word::<TaskStatus>(&status)?, count));
         }
-        Ok(SwarmTotals { tasks, usage: AgentUsage { turns, cost_usd, tokens }, messages, circles, open_circles })
+        Ok(SwarmTotals {
+            tasks,
+            usage: AgentUsage { turns, cost_usd, tokens },
+            messages,
+            circles,
+            open_circles,
+            unassigned: self.count_unassigned_tasks(id).await?,
+        })
     }
 }

@@ -88,6 +88,7 @@ pub(super) struct TaskRow {
     reviewed: bool,
     traceparent: Option<String>,
     backend: String,
+    swarm_id: Option<Uuid>,
 }
 
 impl TaskRow {
@@ -112,6 +113,7 @@ impl TaskRow {
             mode: self.mode.as_deref().map(word).transpose()?,
             joined_task_id: self.joined_task_id.map(Into::into),
             workflow_run_id: self.workflow_run_id.map(Into::into),
+            swarm_id: self.swarm_id.map(Into::into),
             workspace_name: self.workspace_name,
             reviewed: self.reviewed,
             backend: word(&self.backend)?,

@@ -3,6 +3,7 @@
 mod append;
 mod log;
 mod races;
+mod scaling;
 mod schema;
 pub(crate) mod support;
 pub(crate) mod team;

@@ -1,5 +1,7 @@
 //! Swarms of the real Claude Code CLI.
 
+mod scaling;
+
 use crate::support::{PATIENCE, TestApp};
 use serde_json::{Value, json};
 

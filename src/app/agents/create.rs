@@ -200,6 +200,7 @@ pub(in crate::app) fn blank(who: &Principal, settings: &AppSettings, agent_type:
         forked_from: None,
         swarm_id: None,
         swarm_place: None,
+        scaled: false,
         workspace_name: None,
         terminate_requested: false,
         failure: None,

@@ -95,6 +95,7 @@ impl SendMessage {
             mode: Some(self.mode.unwrap_or(MessageMode::Queue)),
             joined_task_id: None,
             workflow_run_id: None,
+            swarm_id: None,
             workspace_name: None,
             reviewed: false,
             backend: agent.backend,

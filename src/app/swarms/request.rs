@@ -68,6 +68,10 @@ pub struct SpawnSwarm {
     #[schema(nullable = false, minimum = 1, maximum = 64)]
     #[serde(default, deserialize_with = "whole_number")]
     pub max_agents: Option<i64>,
+    /// Whether agents are added, up to max_agents, for tasks (create_task with swarm_id) that none of their type is free for, and end
+    /// when they have had nothing to do for a while. Left out: false, tasks wait for the agents there are.
+    #[schema(nullable = false)]
+    pub auto_scale: Option<bool>,
     /// Your key for exact retries: the same key and request are one swarm.
     #[schema(nullable = false, min_length = 1, max_length = 200)]
     pub idempotency_key: Option<String>,
@@ -196,6 +200,7 @@ pub(super) fn new_member(who: &Principal, settings: &AppSettings, swarm: &Swarm,
         forked_from: None,
         swarm_id: Some(swarm.id),
         swarm_place: Some(place),
+        scaled: false,
         workspace_name: Some(swarm.id.to_string()),
         terminate_requested: false,
         failure: None,
@@ -221,7 +226,7 @@ impl SpawnSwarm {
     pub(super) fn validate(self, who: &Principal, settings: &AppSettings) -> Result<(Swarm, Vec<Agent>, u32), AppError> {
         let mut refusals = Refusals::default();
         let wait = refusals.absorb(wait_seconds(self.wait_seconds, 0));
-        let asked = serde_json::json!([
+        let mut asked = serde_json::json!([
             "spawn_swarm",
             self.topology,
             self.agents,
@@ -230,6 +235,10 @@ impl SpawnSwarm {
             self.objective,
             self.max_agents
         ]);
+        // Requests that do not say so hash as they did before there was a choice.
+        if let (Some(auto_scale), Some(fields)) = (self.auto_scale, asked.as_array_mut()) {
+            fields.push(auto_scale.into());
+        }
         let groups = wanted(&self.agents.unwrap_or_else(usual), settings, &mut refusals, 1);
         let total: u32 = groups.iter().map(|group| group.count).sum();
         let max_agents = refusals.within::<u32>("max_agents", self.max_agents, 1..=SWARM_AGENTS.into()).unwrap_or(SWARM_AGENTS);
@@ -259,7 +268,7 @@ impl SpawnSwarm {
             project,
             objective: self.objective,
             max_agents,
-            auto_scale: false,
+            auto_scale: self.auto_scale.unwrap_or(false),
             status: SwarmStatus::Active,
             generation: 0,
             idempotency_key: self.idempotency_key,

@@ -6,7 +6,7 @@ use crate::{
         agent::{Agent, AgentStatus, AgentType},
         id::{AgentId, SwarmId, WorkflowRunId},
         run::Provenance,
-        swarm::{Swarm, SwarmHealth, SwarmStatus, Topology},
+        swarm::{Swarm, SwarmHealth, SwarmStatus, Topology, scaling::Scaling},
         task::TaskStatus,
         workflow::run::{WorkflowRun, WorkflowRunStatus},
     },
@@ -32,12 +32,16 @@ pub struct SwarmAgent {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub model: Option<String>,
+    /// Present and true when it was added for a task that nobody was free for; it ends when it has had nothing to do for a while.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub scaled: bool,
 }
 
 /// Tasks of a swarm's agents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SwarmTasks {
-    /// Those that wait.
+    /// Those that wait, also those that nobody has yet.
     pub waiting: i64,
     /// Those that are worked on or judged.
     pub active: i64,
@@ -51,7 +55,7 @@ pub struct SwarmTasks {
 
 /// A swarm.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"id": "swarm_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "star-1a2b3c", "topology": "star", "project": "default", "status": "active", "health": "healthy", "health_reasons": [], "agent_count": 4, "max_agents": 64, "agents": [{"id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "coordinator-0", "type": "coordinator", "status": "busy"}], "active_runs": ["wfrun_0193f2a87c3e7d10b5a1c2d3e4f50617"], "tasks": {"waiting": 0, "active": 1, "complete": 3, "failed": 0, "cancelled": 0}, "messages": 2, "circles_broken": 0, "turns": 4, "cost_usd": 0.2, "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:00Z", "next_step": "It works. Call get_workflow_run with the id in active_runs and wait_seconds=40."}))]
+#[schema(example = json!({"id": "swarm_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "star-1a2b3c", "topology": "star", "project": "default", "status": "active", "health": "healthy", "health_reasons": [], "agent_count": 4, "max_agents": 64, "auto_scale": false, "agents": [{"id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "coordinator-0", "type": "coordinator", "status": "busy"}], "active_runs": ["wfrun_0193f2a87c3e7d10b5a1c2d3e4f50617"], "tasks": {"waiting": 0, "active": 1, "complete": 3, "failed": 0, "cancelled": 0}, "messages": 2, "circles_broken": 0, "turns": 4, "cost_usd": 0.2, "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:00Z", "next_step": "It works. Call get_workflow_run with the id in active_runs and wait_seconds=40."}))]
 pub struct SwarmResource {
     /// The swarm's id.
     pub id: SwarmId,
@@ -75,6 +79,8 @@ pub struct SwarmResource {
     pub agent_count: usize,
     /// Most agents it may have.
     pub max_agents: u32,
+    /// Whether agents are added for tasks that nobody is free for.
+    pub auto_scale: bool,
     /// Its agents. Empty in lists.
     pub agents: Vec<SwarmAgent>,
     /// Its runs that have not ended, for `get_workflow_run`.
@@ -83,6 +89,10 @@ pub struct SwarmResource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub latest_run: Option<WorkflowRunResource>,
+    /// How the gateway has scaled it, the latest first, at most 20. Empty in lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub scaling: Vec<Scaling>,
     /// Tasks of its agents.
     pub tasks: SwarmTasks,
     /// Messages between its agents and with you.
@@ -140,6 +150,11 @@ fn health(
     for run in runs.iter().filter(|run| run.status == WorkflowRunStatus::Waiting) {
         reasons.push(format!("{} waits for an answer (answer_workflow_run)", run.id));
     }
+    for (agent_type, count) in &totals.unassigned {
+        if !members.iter().any(|agent| super::can_work(agent) && agent.agent_type == *agent_type) {
+            reasons.push(format!("{count} tasks wait for a {agent_type}, and it has none (scale_swarm)"));
+        }
+    }
     if totals.open_circles > 0 {
         let count = totals.open_circles;
         reasons.push(format!("in {count} broken circles of delegation the last agent has not answered yet (list_team_messages)"));
@@ -166,15 +181,21 @@ fn next_step(status: SwarmStatus, runs: &[WorkflowRun]) -> String {
     }
 }
 
+/// What is known of a swarm besides its row.
+pub(super) struct Known<'a> {
+    /// Its members in the order of joining, ended ones included.
+    pub(super) members: &'a [Agent],
+    pub(super) totals: &'a SwarmTotals,
+    /// Its runs that have not ended.
+    pub(super) runs: &'a [WorkflowRun],
+    /// Its newest run.
+    pub(super) latest: Option<WorkflowRunResource>,
+    pub(super) scaling: Vec<Scaling>,
+}
+
 impl SwarmResource {
-    pub(super) fn of(
-        swarm: Swarm,
-        members: &[Agent],
-        totals: &SwarmTotals,
-        runs: &[WorkflowRun],
-        latest: Option<WorkflowRunResource>,
-        whole: bool,
-    ) -> Self {
+    pub(super) fn of(swarm: Swarm, known: Known<'_>, whole: bool) -> Self {
+        let Known { members, totals, runs, latest, scaling } = known;
         let living = members.iter().filter(|agent| super::can_work(agent)).count();
         let is_ending = members.iter().any(|agent| !agent.status.is_ended()) || !runs.is_empty();
         let status = if swarm.status == SwarmStatus::Stopped && is_ending { SwarmStatus::Stopping } else { swarm.status };
@@ -198,6 +219,7 @@ impl SwarmResource {
             agent_type: agent.agent_type,
             status: agent.status,
             model: agent.model.clone(),
+            scaled: agent.scaled,
         });
         Self {
             id: swarm.id,
@@ -210,6 +232,8 @@ impl SwarmResource {
             health_reasons,
             agent_count: living,
             max_agents: swarm.max_agents,
+            auto_scale: swarm.auto_scale,
+            scaling,
             agents: agents.collect(),
             active_runs: runs.iter().map(|run| run.id).collect(),
             latest_run: latest.filter(|_| whole),

@@ -12,10 +12,11 @@ use crate::{
     },
     model::{
         agent::{AgentType, Backend},
-        id::TaskId,
+        id::{SwarmId, TaskId},
         key::Principal,
         limits::{DESCRIPTION_CHARS, IDEMPOTENCY_KEY_CHARS, TIMEOUT_SECONDS, TITLE_CHARS},
         project::DEFAULT_PROJECT,
+        swarm::Swarm,
         task::{OnLost, Priority, Task, TaskStatus},
     },
 };
@@ -46,6 +47,10 @@ pub struct CreateTask {
     /// The model, from the gateway's allow-list. Left out: that of the role, else the configured default.
     #[schema(nullable = false, min_length = 1)]
     pub model: Option<String>,
+    /// A swarm whose members are to do it: one of the type that is free, or is added if the swarm scales itself; else it waits for the
+    /// next one. Its project, and its agents' models and CLIs, hold.
+    #[schema(nullable = false)]
+    pub swarm_id: Option<SwarmId>,
     /// How urgent it is. Left out: normal.
     #[schema(nullable = false)]
     pub priority: Option<Priority>,
@@ -130,8 +135,13 @@ pub struct CancelTask {
 }
 
 impl CreateTask {
-    /// The task asked for and the seconds to wait, or every reason why not.
-    pub(super) async fn validate(self, who: &Principal, settings: &AppSettings) -> Result<(Task, u32), AppError> {
+    /// The task asked for and the seconds to wait, or every reason why not. `swarm`: the one whose members are to do it.
+    pub(super) async fn validate(
+        self,
+        who: &Principal,
+        settings: &AppSettings,
+        swarm: Option<&Swarm>,
+    ) -> Result<(Task, u32), AppError> {
         let mut refusals = Refusals::default();
         let wait = refusals.absorb(wait_seconds(self.wait_seconds, 0));
         refusals.text("description", &self.description, DESCRIPTION_CHARS);
@@ -147,7 +157,14 @@ impl CreateTask {
             max_processes: self.max_processes,
         });
         let agent_type = refusals.role(self.agent_type, settings);
-        let project = self.project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
+        if let Some(swarm) = swarm {
+            let settled = |what: &str| format!("the swarm's agents have {what} of their own; leave it out");
+            let fits = self.project.as_ref().is_none_or(|project| *project == swarm.project);
+            refusals.check(fits, "project", || format!("the swarm works in `{}`; leave it out", swarm.project));
+            refusals.check(self.model.is_none(), "model", || settled("models"));
+            refusals.check(self.backend.is_none(), "backend", || settled("CLIs"));
+        }
+        let project = swarm.map(|swarm| swarm.project.clone()).or(self.project).unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
         refusals.project(&project, settings);
         let backend = refusals.backend(self.backend, agent_type, settings);
         if let Some(model) = &self.model {
@@ -167,13 +184,13 @@ impl CreateTask {
         let now = now();
         let task = Task {
             id: TaskId::generate(),
-            owner: who.user.clone(),
+            owner: swarm.map_or(&who.user, |swarm| &swarm.owner).clone(),
             key_id: Some(who.key_id),
             title: self.title.unwrap_or_else(|| title_of(&self.description)),
             description: self.description,
             agent_type,
             project,
-            model: self.model.or_else(|| settings.roles.model_of(agent_type)),
+            model: self.model.or_else(|| settings.roles.model_of(agent_type)).filter(|_| swarm.is_none()),
             priority: self.priority.unwrap_or(Priority::Normal),
             timeout_seconds: timeout.unwrap_or(settings.task_timeout_seconds),
             budget_usd: self.budget_usd,
@@ -181,6 +198,7 @@ impl CreateTask {
             mode: None,
             joined_task_id: None,
             workflow_run_id: None,
+            swarm_id: self.swarm_id,
             workspace_name: None,
             reviewed: false,
             backend,
@@ -231,6 +249,9 @@ impl CreateTask {
         if let (Some(backend), Some(fields)) = (self.backend, asked.as_array_mut()) {
             fields.push(backend.as_str().into());
         }
+        if let (Some(swarm), Some(fields)) = (self.swarm_id, asked.as_array_mut()) {
+            fields.push(serde_json::json!({"swarm_id": swarm}));
+        }
         request_hash(&asked)
     }
 }
@@ -262,7 +283,7 @@ mod tests {
     use crate::model::key::Scope;
 
     async fn refused(request: CreateTask) -> Vec<String> {
-        match request.validate(&principal("ann", &[Scope::Operate]), &settings()).await {
+        match request.validate(&principal("ann", &[Scope::Operate]), &settings(), None).await {
             Err(AppError::Validation(fields)) => {
                 fields.into_iter().map(|error| format!("{}: {}", error.field, error.message)).collect()
             }
@@ -276,7 +297,7 @@ mod tests {
 
     #[tokio::test]
     async fn defaults_fill_what_is_left_out() {
-        let (task, wait) = request().validate(&principal("ann", &[Scope::Operate]), &settings()).await.expect("valid");
+        let (task, wait) = request().validate(&principal("ann", &[Scope::Operate]), &settings(), None).await.expect("valid");
         assert_eq!((task.title.as_str(), task.project.as_str(), wait), ("Fix the door", "default", 0));
         assert_eq!((task.agent_type, task.priority, task.timeout_seconds), (AgentType::CODER, Priority::Normal, 3600));
         assert_eq!(task.owner, "ann");

@@ -4,7 +4,7 @@ use crate::{
     app::{events::EventResource, size::excerpt},
     model::{
         agent::{AgentType, Backend},
-        id::{AgentId, TaskId},
+        id::{AgentId, SwarmId, TaskId},
         run::{Changes, Failure, FailureCode, Provenance, Run, Usage},
         runner::Pause,
         task::{MessageMode, OnLost, Priority, Task, TaskStatus},
@@ -93,6 +93,10 @@ pub struct TaskResource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub agent_id: Option<AgentId>,
+    /// The swarm whose members do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub swarm_id: Option<SwarmId>,
     /// How it reaches its agent, when it is a message to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -190,6 +194,7 @@ impl TaskResource {
             duration_ms: outcome.duration_ms,
             changes: outcome.changes,
             agent_id: task.agent_id,
+            swarm_id: task.swarm_id,
             mode: task.mode,
             joined_task_id: task.joined_task_id,
             timeout_seconds: task.timeout_seconds,
@@ -243,6 +248,9 @@ fn next_step(task: &Task) -> String {
     let words = match task.status {
         TaskStatus::Failed if task.dead_letter => {
             "The gateway repeated the turn as often as it may; failure.detail says what went wrong. Create the task again when the provider is back."
+        }
+        TaskStatus::Created if task.swarm_id.is_some() && task.agent_id.is_none() => {
+            "The task waits for the next free agent of its type in its swarm; scale_swarm adds agents. Call get_task with this id and wait_seconds=40, again until it has ended."
         }
         TaskStatus::Created if task.mode.is_some() => {
             "The message waits for its agent. Call get_task with this id and wait_seconds=40, again until it has ended."

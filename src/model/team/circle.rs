@@ -40,7 +40,7 @@ pub struct Circle {
 
 /// The circle that a request would close, if it would: see the module's comment. `behind` is the sender's lineage: every request it
 /// is dealing with and, from there on, what these came of.
-pub fn circle(behind: &[Request], from: AgentId, to: AgentId, kind: MessageKind) -> Option<Circle> {
+pub(super) fn circle(behind: &[Request], from: AgentId, to: AgentId, kind: MessageKind) -> Option<Circle> {
     let asks = |one: AgentId, other: AgentId| behind.iter().any(|request| (request.from, request.to) == (one, other));
     if kind == MessageKind::Question && asks(to, from) && !asks(from, to) {
         return None;
@@ -64,7 +64,7 @@ pub fn circle(behind: &[Request], from: AgentId, to: AgentId, kind: MessageKind)
 }
 
 /// The requests that `agent` itself is dealing with.
-pub fn in_hand(behind: &[Request], agent: AgentId) -> Vec<MessageId> {
+pub(super) fn in_hand(behind: &[Request], agent: AgentId) -> Vec<MessageId> {
     let own = behind.iter().filter(|request| request.to == agent).map(|request| request.id);
     own.collect::<BTreeSet<_>>().into_iter().collect()
 }

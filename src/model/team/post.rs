@@ -160,8 +160,7 @@ impl Draft {
         };
         // Agents that answer each other with questions would otherwise wake each other for ever.
         let wakes = message.requires_response && hops < MESSAGE_HOPS;
-        let mut post =
-            Post { wake: vec![], recipients: vec![], message, causes: vec![], circles: vec![], alert: None };
+        let mut post = Post { wake: vec![], recipients: vec![], message, causes: vec![], circles: vec![], alert: None };
         if let Some(from) = from_agent.filter(|_| post.message.requires_response) {
             post.causes = in_hand(behind, from);
             let closed = recipients.iter().filter_map(|agent| circle(behind, from, agent.id, post.message.kind));
@@ -209,7 +208,8 @@ fn alert(post: &Post, members: &[Agent], timeout_seconds: u32) -> Option<Post> {
     let is_apart = |id| post.circles.iter().all(|circle| !circle.agents.contains(&id));
     let free = members.iter().filter(|agent| agent.agent_type == AgentType::COORDINATOR && is_apart(agent.id));
     let coordinator = free.min_by_key(|agent| (agent.swarm_place, agent.id))?;
-    let name = |id: &AgentId| members.iter().find(|agent| agent.id == *id).map_or_else(|| id.to_string(), |agent| agent.name.clone());
+    let name =
+        |id: &AgentId| members.iter().find(|agent| agent.id == *id).map_or_else(|| id.to_string(), |agent| agent.name.clone());
     let names: Vec<String> = first.agents.iter().map(name).collect();
     let (begins, ends) = (names.first()?, names.last()?);
     let about = &post.message;
@@ -275,6 +275,7 @@ pub fn wake_task(agent: &Agent, message: &TeamMessage, timeout_seconds: u32) -> 
         mode: Some(MessageMode::Queue),
         joined_task_id: None,
         workflow_run_id: None,
+        swarm_id: None,
         workspace_name: None,
         reviewed: false,
         traceparent: None,

@@ -146,7 +146,8 @@ pub(super) async fn read(caller: &Caller<'_>, swarm: &Swarm, given: &ReadMessage
             }
             if message.requires_response {
                 let answered = own.iter().any(|delivery| delivery.message_id == message.id && delivery.answered_by.is_some());
-                shown["requires_response"] = own.iter().all(|delivery| delivery.message_id != message.id || delivery.circle.is_none()).into();
+                shown["requires_response"] =
+                    own.iter().all(|delivery| delivery.message_id != message.id || delivery.circle.is_none()).into();
                 shown["answered"] = answered.into();
             }
             if let Some(deadline) = message.deadline {

@@ -227,7 +227,9 @@ async fn messages_that_wake_agents_are_counted_from_turn_to_turn() {
     assert_eq!(store.hops_of_turn(two.id, turn.id).await.expect("counted"), Some(3));
     assert_eq!(store.hops_of_turn(two.id, TaskId::generate()).await.expect("counted"), None, "another turn");
     let members = [one.clone(), two.clone()];
-    let last = draft(Recipient::Agent(one.id)).post(&swarm, &members, Sender::Agent { id: two.id, hops: 8, behind: &[] }, 60, Utc::now()).expect("sent");
+    let last = draft(Recipient::Agent(one.id))
+        .post(&swarm, &members, Sender::Agent { id: two.id, hops: 8, behind: &[] }, 60, Utc::now())
+        .expect("sent");
     assert!(last.wake.is_empty(), "two agents do not wake each other for ever");
     store.end().await;
 }

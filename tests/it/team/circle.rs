@@ -54,7 +54,8 @@ async fn cli_a_circle_of_delegation_is_broken_and_everybody_ends() {
     app.set("MAS_REHEARSAL__RULES", rules.to_str().expect("UTF-8"));
     app.launch();
     let ring = [AgentType::CODER, AgentType::TESTER, AgentType::REVIEWER];
-    for (topology, roles) in [(Topology::Mesh, [&ring[..], &[AgentType::COORDINATOR]].concat()), (Topology::Ring, ring.to_vec())] {
+    for (topology, roles) in [(Topology::Mesh, [&ring[..], &[AgentType::COORDINATOR]].concat()), (Topology::Ring, ring.to_vec())]
+    {
         let team = Team::on(&app, topology, &roles).await;
         let on_it = &team.agents[..3];
         let begin = json!({"steps": [delegate("tester"), {"text": "passed on"}]});
@@ -87,7 +88,10 @@ async fn cli_a_circle_of_delegation_is_broken_and_everybody_ends() {
             let decided = app.ended(&json!({"id": alert["recipients"][0]["task_id"]})).await;
             assert_eq!(decided["result"], "I decide", "{decided}");
             let read = answers(&app, &decided).await;
-            assert!(read[0].1.contains("\"gateway\"") && read[0].1.contains("coder-0 waits for an answer of tester-1"), "{read:?}");
+            assert!(
+                read[0].1.contains("\"gateway\"") && read[0].1.contains("coder-0 waits for an answer of tester-1"),
+                "{read:?}"
+            );
         }
         // Whoever was asked last answers with what it has: then nothing is open.
         let reply = json!({"to": "tester", "subject": "A door", "body": "without a lock", "in_reply_to": messages[1]["id"]});

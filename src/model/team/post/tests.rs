@@ -50,6 +50,7 @@ fn member(role: AgentType, place: i64) -> Agent {
         session_started: false,
         swarm_id: None,
         swarm_place: Some(place),
+        scaled: false,
         workspace_name: None,
         forked_from: None,
         terminate_requested: false,
@@ -158,7 +159,11 @@ fn a_circle_is_delivered_but_wakes_nobody_on_it_and_the_coordinator_is_told() {
     let alert = post.alert.expect("told");
     assert!(alert.message.from_gateway && alert.message.from_agent.is_none() && alert.message.hops == 2);
     assert_eq!((alert.recipients.as_slice(), alert.wake[0].agent_id), ([hub].as_slice(), Some(hub)));
-    assert!(alert.message.body.contains("coder-1 waits for an answer of coder-2, who waits for tester-3"), "{}", alert.message.body);
+    assert!(
+        alert.message.body.contains("coder-1 waits for an answer of coder-2, who waits for tester-3"),
+        "{}",
+        alert.message.body
+    );
     // Others among the recipients are asked as ever.
     let post = send(Recipient::All);
     assert_eq!(post.recipients, [hub, one, two]);
