@@ -1,7 +1,9 @@
 //! Brings the gauges of `/metrics` up to date: what is known by asking, at the time somebody asks.
 
 use super::{App, health::free_bytes};
-use crate::model::{agent::AgentStatus, task::TaskStatus, tunnel::TunnelState};
+use crate::model::{
+    agent::AgentStatus, proposal::ProposalStatus, task::TaskStatus, tunnel::TunnelState, workflow::run::WorkflowRunStatus,
+};
 use metrics::gauge;
 use std::{fmt::Display, time::Instant};
 
@@ -34,6 +36,13 @@ impl App {
             is_complete &= counts("mas_tasks", open, self.store.count_open_tasks(None).await);
             let living = AgentStatus::ALL.iter().filter(|status| !status.is_ended());
             is_complete &= counts("mas_agents", living, self.store.count_agents(None).await);
+            let open = WorkflowRunStatus::ALL.iter().filter(|status| !status.is_terminal());
+            is_complete &= counts("mas_workflow_runs", open, self.store.count_open_workflow_runs().await);
+            let open = self.store.list_open_proposals().await;
+            is_complete &= open.is_ok();
+            if let Ok(open) = open {
+                gauge!("mas_proposals", "status" => ProposalStatus::Open.as_str()).set(number(open.len() as u64));
+            }
         }
         gauge!("mas_scrape_complete").set(truth(is_complete));
         gauge!("mas_provider_paused").set(truth(self.bus.runner_status().pause.is_some_and(|pause| pause.until > super::now())));

@@ -4,8 +4,14 @@ mod figures;
 
 use super::{App, AppError, now};
 use crate::{
-    model::{agent::AgentStatus, key::Principal, run::Provenance, task::TaskStatus},
-    store::{Ended, EndedProposal, Span, Spent, Times},
+    model::{
+        agent::AgentStatus,
+        key::Principal,
+        run::Provenance,
+        swarm::{SwarmHealth, SwarmStatus},
+        task::TaskStatus,
+    },
+    store::{Ended, EndedProposal, Span, Spent, SwarmFilter, Times},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 pub use figures::{Figure, ModelSpent, ModelTable, NamedCount, NamedCounts, PerformanceReport, Spread, Window};
@@ -19,6 +25,8 @@ const DEFAULT_HOURS: i64 = 24;
 const TIMES: u32 = 10_000;
 /// Models listed.
 const MODELS: u32 = 50;
+/// Swarms whose health is looked at.
+const SWARMS: u32 = 100;
 
 const OF_STORE: &str = "database: tasks that ended in the window";
 const OF_CLI: &str = "reported by the agent CLI for the runs begun in the window";
@@ -105,7 +113,23 @@ impl App {
             tokens: tokens(&spent, window),
             models: models(spent, window),
             failures: failures(&ended, window),
+            swarms: self.swarms_by_health(owner, present).await?,
         })
+    }
+
+    /// How the caller's active swarms are doing, the newest ones at least.
+    async fn swarms_by_health(&self, owner: Option<&str>, present: Window) -> Result<Option<NamedCounts>, AppError> {
+        let filter = SwarmFilter { owner, status: Some(SwarmStatus::Active), before: None, limit: SWARMS };
+        let mut found = Vec::new();
+        for swarm in self.store.list_swarms(&filter).await? {
+            found.push(self.swarm_resource(swarm, false).await?.health);
+        }
+        let count = |health: &SwarmHealth| found.iter().filter(|one| *one == health).count();
+        let items = SwarmHealth::ALL
+            .iter()
+            .map(|health| NamedCount { name: health.to_string(), value: i64::try_from(count(health)).unwrap_or(i64::MAX) });
+        let source = format!("database: active swarms, now; at most the newest {SWARMS}");
+        Ok((!found.is_empty()).then(|| NamedCounts { items: items.collect(), unit: "swarms", source, window: present }))
     }
 }
 

@@ -263,7 +263,7 @@ impl App {
     }
 
     /// `whole`: with its agents and runs, else without.
-    async fn swarm_resource(&self, swarm: Swarm, whole: bool) -> Result<SwarmResource, AppError> {
+    pub(super) async fn swarm_resource(&self, swarm: Swarm, whole: bool) -> Result<SwarmResource, AppError> {
         let members = self.store.list_members(swarm.id).await?;
         let totals = self.store.swarm_totals(swarm.id).await?;
         let mut runs = Vec::new();
@@ -293,5 +293,5 @@ fn can_work(agent: &Agent) -> bool {
 }
 
 fn member(agent: &Agent) -> Member {
-    Member { agent: agent.id, role: agent.agent_type, place: agent.swarm_place.unwrap_or(i64::MAX) }
+    Member { agent: agent.id, role: agent.agent_type, backend: agent.backend, place: agent.swarm_place.unwrap_or(i64::MAX) }
 }

@@ -12,7 +12,7 @@ pub mod run;
 pub mod sparc;
 mod template;
 
-use super::{id::AgentId, word::word_enum};
+use super::{agent::Backend, id::AgentId, word::word_enum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -83,6 +83,9 @@ pub struct Stage {
     /// Model instead of the role's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// CLI instead of the role's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Backend>,
     /// Template of the instruction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,

@@ -3,8 +3,10 @@
 use super::Batch;
 use crate::model::{
     agent::AgentStatus,
+    proposal::ProposalStatus,
     run::{Failure, FailureCode, RunOutcome},
     task::{Task, TaskStatus},
+    workflow::run::WorkflowRunStatus,
 };
 use chrono::{DateTime, Utc};
 use metrics::{counter, histogram};
@@ -47,6 +49,20 @@ pub(super) fn ended(status: TaskStatus, code: Option<FailureCode>, tasks: u64) {
         let code = code.map_or("", FailureCode::as_str);
         counter!("mas_tasks_ended_total", "status" => status.as_str(), "code" => code).increment(tasks);
     }
+}
+
+/// A run of a workflow that has come to its end.
+pub(super) fn run_ended(status: WorkflowRunStatus, created_at: DateTime<Utc>, at: DateTime<Utc>) {
+    let status = status.as_str();
+    counter!("mas_workflow_runs_ended_total", "status" => status).increment(1);
+    histogram!("mas_workflow_run_duration_seconds", "status" => status).record(seconds(created_at, at));
+}
+
+/// A proposal that has come to its end.
+pub(super) fn proposal_ended(status: ProposalStatus, created_at: DateTime<Utc>, at: DateTime<Utc>) {
+    let status = status.as_str();
+    counter!("mas_proposals_ended_total", "status" => status).increment(1);
+    histogram!("mas_proposal_duration_seconds", "status" => status).record(seconds(created_at, at));
 }
 
 /// A batch that was stored, with the task it changed and the number of messages that will have no turn.

@@ -119,7 +119,7 @@ const INSERT_PROPOSAL: &str = "INSERT INTO proposal (id, owner, key_id, question
                                $18) ON CONFLICT (owner, idempotency_key) DO NOTHING";
 const EXISTING_PROPOSAL: &str = "SELECT * FROM proposal WHERE owner = $1 AND idempotency_key = $2";
 const ADVANCE: &str = "UPDATE proposal SET generation = generation + 1, seats = $3, round = $4, status = $5, outcome = $6, \
-                       updated_at = $7, ended_at = $8 WHERE id = $1 AND generation = $2 AND status = 'open'";
+                       updated_at = $7, ended_at = $8 WHERE id = $1 AND generation = $2 AND status = 'open' RETURNING created_at";
 const STOP_WAITING: &str = "UPDATE task SET status = 'cancelled', failure = NULL, updated_at = $2, ended_at = $2, \
                             generation = generation + 1 WHERE id = $1 AND status = 'created'";
 
@@ -202,12 +202,14 @@ impl Store {
             "UPDATE task SET cancel_requested = TRUE, updated_at = $2 WHERE id = $1 AND status IN ({open}) AND NOT cancel_requested"
         );
         uncancelled(async move {
-            let mut refused = Advanced::Stale;
+            let (mut refused, mut began) = (Advanced::Stale, at);
             let done: Option<()> = on!(tx db, |t| {
-                let advance = sqlx::query(ADVANCE).bind(step.id.uuid()).bind(step.generation).bind(seats);
+                let advance = sqlx::query_scalar(ADVANCE).bind(step.id.uuid()).bind(step.generation).bind(seats);
                 let advance = advance.bind(i64::from(step.round)).bind(status.as_str()).bind(outcome).bind(at);
                 let advance = advance.bind((status != ProposalStatus::Open).then_some(at));
-                if advance.execute(&mut *t).await?.rows_affected() == 1 {
+                let advanced: Option<DateTime<Utc>> = advance.fetch_optional(&mut *t).await?;
+                if let Some(created_at) = advanced {
+                    began = created_at;
                     for ballot in settled {
                         bind_ballot!(sqlx::query(UPDATE_BALLOT), ballot).execute(&mut *t).await?;
                     }
@@ -241,6 +243,9 @@ impl Store {
                     None
                 }
             });
+            if done.is_some() && status != ProposalStatus::Open {
+                meters::proposal_ended(status, began, at);
+            }
             Ok(done.map_or(refused, |()| Advanced::Done))
         })
         .await

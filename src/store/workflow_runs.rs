@@ -168,7 +168,7 @@ const INSERT_RUN: &str = "INSERT INTO workflow_run (id, owner, key_id, workflow,
 const EXISTING_RUN: &str = "SELECT * FROM workflow_run WHERE owner = $1 AND idempotency_key = $2";
 const INSERT_TRANSITION: &str = "INSERT INTO workflow_transition (run_id, seq, at, kind, data) VALUES ($1, $2, $3, $4, $5)";
 const ADVANCE: &str = "UPDATE workflow_run SET status = $3, generation = generation + 1, result = $4, failure = $5, updated_at = $6, \
-                       ended_at = $7 WHERE id = $1 AND generation = $2";
+                       ended_at = $7 WHERE id = $1 AND generation = $2 RETURNING created_at";
 /// Turns nobody has begun.
 const END_WAITING: &str = "UPDATE task SET status = 'cancelled', generation = generation + 1, updated_at = $2, ended_at = $2 \
                            WHERE workflow_run_id = $1 AND status = 'created'";
@@ -272,6 +272,13 @@ impl Store {
         Ok(ids.into_iter().map(Into::into).collect())
     }
 
+    /// How many runs that have not ended stand where.
+    pub async fn count_open_workflow_runs(&self) -> Result<Vec<(WorkflowRunStatus, i64)>, StoreError> {
+        const SQL: &str = "SELECT status, count(*) FROM workflow_run WHERE status IN ('running', 'waiting') GROUP BY status";
+        let rows: Vec<(String, i64)> = on!(read & self.db, |p| sqlx::query_as(SQL).fetch_all(p).await?);
+        rows.into_iter().map(|(status, count)| Ok((word(&status)?, count))).collect()
+    }
+
     /// What happened in a run after a place, in order.
     pub async fn list_transitions(&self, id: WorkflowRunId, after: i64) -> Result<Vec<Transition>, StoreError> {
         const SQL: &str = "SELECT seq, at, data FROM workflow_transition WHERE run_id = $1 AND seq > $2 ORDER BY seq";
@@ -312,14 +319,15 @@ impl Store {
         let (id, generation, status, at, last_seq) =
             (advance.id, advance.generation, advance.status, micros(advance.at), advance.last_seq);
         uncancelled(async move {
-            let mut outcome = Advanced::Done;
+            let (mut outcome, mut began) = (Advanced::Done, at);
             let workspace = id.to_string();
             let _done: Option<()> = on!(tx db, |t| {
                 let ended_at = status.is_terminal().then_some(at);
-                let advanced = sqlx::query(ADVANCE).bind(id.uuid()).bind(generation).bind(status.as_str()).bind(result);
-                let advanced = advanced.bind(failure).bind(at).bind(ended_at).execute(&mut *t).await?.rows_affected();
-                if advanced == 0 {
-                    outcome = Advanced::Stale;
+                let advanced = sqlx::query_scalar(ADVANCE).bind(id.uuid()).bind(generation).bind(status.as_str()).bind(result);
+                let advanced = advanced.bind(failure).bind(at).bind(ended_at).fetch_optional(&mut *t).await?;
+                match advanced {
+                    Some(created_at) => began = created_at,
+                    None => outcome = Advanced::Stale,
                 }
                 if outcome == Advanced::Done && let Some(agent) = insert_work!(t, work) {
                     outcome = Advanced::AgentEnded(agent);
@@ -347,6 +355,9 @@ impl Store {
                 }
                 (outcome == Advanced::Done).then_some(())
             });
+            if outcome == Advanced::Done && status.is_terminal() {
+                meters::run_ended(status, began, at);
+            }
             Ok(outcome)
         })
         .await

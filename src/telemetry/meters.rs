@@ -1,13 +1,17 @@
 //! What `/metrics` tells: the names, their meaning, and the recorder that gathers them.
 
-use crate::model::{quota::SetBy, run::FailureCode, task::TaskStatus};
+use crate::model::{
+    proposal::ProposalStatus, quota::SetBy, run::FailureCode, task::TaskStatus, workflow::run::WorkflowRunStatus,
+};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-const COUNTERS: [(&str, &str); 12] = [
+const COUNTERS: [(&str, &str); 14] = [
     ("mas_http_requests_total", "Requests answered, by method, route and class of status"),
     ("mas_http_refused_total", "Requests refused before their operation: too many of one key, or without a valid key"),
     ("mas_tasks_ended_total", "Tasks ended, by status and, of failed ones, by failure code"),
+    ("mas_workflow_runs_ended_total", "Runs of workflows ended, by status"),
+    ("mas_proposals_ended_total", "Proposals ended, by status"),
     ("mas_process_starts_total", "Agent processes started"),
     ("mas_process_exits_total", "Agent processes ended, by reason"),
     ("mas_process_recoveries_total", "Agent processes of an earlier server taken up again"),
@@ -18,10 +22,12 @@ const COUNTERS: [(&str, &str); 12] = [
     ("mas_store_errors_total", "Errors of the database: unavailable for now, or internal"),
     ("mas_streams_total", "Event streams opened"),
 ];
-const GAUGES: [(&str, &str); 16] = [
+const GAUGES: [(&str, &str); 18] = [
     ("mas_build_info", "Always 1; the label tells the version"),
     ("mas_tasks", "Tasks that have not ended, by status"),
     ("mas_agents", "Agents that have not ended, by status"),
+    ("mas_workflow_runs", "Runs of workflows that have not ended, by status"),
+    ("mas_proposals", "Proposals that are open"),
     ("mas_agent_places", "Places for agents with a process"),
     ("mas_rehearsal", "Whether the scripted model answers instead of a real one, so that costs are paid by nobody"),
     ("mas_circuit_open", "Whether turns are held back, or on trial, because one after another had failed"),
@@ -36,7 +42,7 @@ const GAUGES: [(&str, &str); 16] = [
     ("process_resident_memory_bytes", "Resident memory of the gateway itself in bytes"),
     ("process_start_time_seconds", "Start of the gateway since the epoch in seconds"),
 ];
-const HISTOGRAMS: [(&str, &str, &[f64]); 4] = [
+const HISTOGRAMS: [(&str, &str, &[f64]); 6] = [
     (
         "mas_http_request_duration_seconds",
         "Time to the first byte of an answer, without what the request had asked to wait",
@@ -44,6 +50,8 @@ const HISTOGRAMS: [(&str, &str, &[f64]); 4] = [
     ),
     ("mas_task_duration_seconds", "From the agent's begin to the end of a task, by status", &SLOW),
     ("mas_task_queue_seconds", "From the request to the agent's begin", &SLOW),
+    ("mas_workflow_run_duration_seconds", "From the request to the end of a run of a workflow, by status", &SLOW),
+    ("mas_proposal_duration_seconds", "From the request to the end of a proposal, by status", &SLOW),
     ("mas_run_cost_usd", "Cost of a run in US dollars by model, as the agent CLI reported it; rehearsals count too", &DOLLARS),
 ];
 const FAST: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
@@ -86,6 +94,12 @@ fn begin_at_zero() {
     }
     for code in FailureCode::ALL {
         counter!("mas_tasks_ended_total", "status" => TaskStatus::Failed.as_str(), "code" => code.as_str()).absolute(0);
+    }
+    for status in WorkflowRunStatus::ALL.iter().filter(|status| status.is_terminal()) {
+        counter!("mas_workflow_runs_ended_total", "status" => status.as_str()).absolute(0);
+    }
+    for status in ProposalStatus::ALL.iter().filter(|status| **status != ProposalStatus::Open) {
+        counter!("mas_proposals_ended_total", "status" => status.as_str()).absolute(0);
     }
     for set_by in SetBy::ALL {
         counter!("mas_limits_reached_total", "name" => "budget_usd", "set_by" => set_by.as_str()).absolute(0);

@@ -212,3 +212,34 @@ async fn cli_an_agent_uses_a_server_of_the_registry_and_its_secrets_are_shown_to
         assert!(!spec.contains("s3cret"), "{spec}");
     }
 }
+
+#[tokio::test]
+async fn cli_members_of_a_swarm_and_stages_of_a_workflow_may_be_hives() {
+    let mut app = prepared(&NO_TOOLS).await;
+    let workflows = app.data_dir().join("workflows");
+    std::fs::create_dir_all(&workflows).expect("made");
+    let text = "name: mixed\ndescription: d\nstages:\n  - {name: plain, role: coder, prompt: Look.}\n  - {name: hive, role: coder, backend: claude-flow, prompt: Do it.}\n";
+    std::fs::write(workflows.join("mixed.yaml"), text).expect("written");
+    app.launch();
+    let agents = json!([{"type": "coder", "backend": "claude-flow"}, {"type": "tester"}]);
+    let swarm = app.post("/swarm/spawn", &json!({"agents": agents, "topology": "ring"})).await.expect(201);
+    let backends: Vec<&Value> = swarm["agents"].as_array().expect("agents").iter().map(|agent| &agent["backend"]).collect();
+    assert_eq!(backends, ["claude-flow", "claude-code"], "{swarm}");
+    let given = json!({"description": "REHEARSE:{\"text\":\"by the hive\"}", "swarm_id": swarm["id"], "wait_seconds": 40});
+    let task = app.ended(&app.post("/tasks", &given).await.expect(201)).await;
+    assert_eq!((&task["result"], &task["backend"]), (&json!("by the hive"), &json!("claude-flow")), "{task}");
+    assert!(notes(&app.events(&task).await).iter().any(|note| note.contains("Hive Mind")), "{task}");
+    let path = format!("/swarm/{}/run", swarm["id"].as_str().expect("an id"));
+    let objective = app.post(&path, &json!({"objective": "Make a door."})).await.expect(201);
+    let run = app.post("/workflows/mixed/run", &json!({"task": "Make a door."})).await.expect(201);
+    for (run, wanted) in [(objective, ["claude-flow", "claude-code"]), (run, ["claude-code", "claude-flow"])] {
+        let run = crate::swarms::run_ended(&app, run["id"].as_str().expect("an id")).await;
+        assert_eq!(run["status"], "complete", "{run}");
+        let mut backends = vec![];
+        for stage in run["stages"].as_array().expect("stages") {
+            let task = stage["task_ids"][0].as_str().expect("an id");
+            backends.push(app.get(&format!("/tasks/{task}")).await.expect(200)["backend"].clone());
+        }
+        assert_eq!(backends, wanted, "{run}");
+    }
+}

@@ -85,6 +85,38 @@ async fn cli_scripted_tasks_are_counted_exactly() {
 }
 
 #[tokio::test]
+async fn cli_runs_of_workflows_proposals_and_swarms_are_counted() {
+    let rules = [crate::consensus::says("You are voter", &crate::consensus::choice("tea"))];
+    let app = crate::consensus::app_with(&rules).await;
+    let before = scrape(&app).await;
+    assert_eq!(value(&before, r#"mas_workflow_runs_ended_total{status="failed"}"#), 0);
+    let spawn = json!({"agents": [{"type": "coder"}], "objective": "Make a door."});
+    let swarm = app.post("/swarm/spawn", &spawn).await.expect(201);
+    let run = crate::swarms::run_ended(&app, swarm["active_runs"][0].as_str().expect("a run")).await;
+    assert_eq!(run["status"], "complete", "{run}");
+    let body = json!({"question": "Tea or coffee?", "options": ["tea", "coffee"], "protocol": "quorum", "voters": [{"type": "analyst", "count": 2}]});
+    let proposal = crate::consensus::propose(&app, body).await;
+    crate::consensus::proposal_until(&app, &proposal, |proposal| proposal["status"] == "decided").await;
+    let text = scrape(&app).await;
+    for (sample, wanted) in [
+        (r#"mas_workflow_runs_ended_total{status="complete"}"#, 1),
+        (r#"mas_workflow_run_duration_seconds_count{status="complete"}"#, 1),
+        (r#"mas_workflow_runs{status="running"}"#, 0),
+        (r#"mas_workflow_runs{status="waiting"}"#, 0),
+        (r#"mas_proposals_ended_total{status="decided"}"#, 1),
+        (r#"mas_proposals_ended_total{status="timed_out"}"#, 0),
+        (r#"mas_proposal_duration_seconds_count{status="decided"}"#, 1),
+        (r#"mas_proposals{status="open"}"#, 0),
+    ] {
+        assert_eq!(value(&text, sample), wanted, "{sample} in:\n{text}");
+    }
+    let report = app.get("/performance/report").await.expect(200);
+    let health = json!([{"name": "healthy", "value": 1}, {"name": "degraded", "value": 0}, {"name": "down", "value": 0}]);
+    assert_eq!((&report["swarms"]["items"], &report["swarms"]["unit"]), (&health, &json!("swarms")), "{report}");
+    check_with_promtool(&text);
+}
+
+#[tokio::test]
 async fn metrics_need_a_key_that_may_come_as_a_bearer_token() {
     let app = TestApp::start().await;
     let anonymous = app.send(app.request_as(None, Method::GET, "/metrics")).await;

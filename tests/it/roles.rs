@@ -99,11 +99,22 @@ async fn an_unknown_role_is_refused_with_those_there_are_and_nothing_is_made() {
 
 #[tokio::test]
 async fn a_role_whose_cli_is_not_set_up_is_refused_before_anything_is_made() {
-    let app = with_gardener("backend: claude-flow\n", &[]).await;
+    let mut app = with_gardener("backend: claude-flow\n", &[]).await;
+    app.stop();
+    let workflows = app.data_dir().join("workflows");
+    std::fs::create_dir_all(&workflows).expect("made");
+    for (name, stage) in [("hive", "role: coder, backend: claude-flow"), ("garden", "role: gardener")] {
+        let text = format!("name: {name}\ndescription: d\nstages:\n  - {{name: a, {stage}, prompt: x}}\n");
+        std::fs::write(workflows.join(format!("{name}.yaml")), text).expect("written");
+    }
+    app.launch();
     for (path, body) in [
         ("/tasks", json!({"description": "x", "agent_type": "gardener"})),
         ("/agents", json!({"agent_type": "gardener"})),
         ("/swarm/spawn", json!({"topology": "star", "project": "default", "agents": [{"type": "gardener", "count": 2}]})),
+        ("/swarm/spawn", json!({"agents": [{"type": "coder", "backend": "claude-flow"}]})),
+        ("/workflows/hive/run", json!({"task": "x"})),
+        ("/workflows/garden/run", json!({"task": "x"})),
     ] {
         let problem = app.post(path, &body).await.problem(422, "validation_failed");
         assert_eq!(problem["errors"][0]["field"], "backend", "{path}: {problem}");

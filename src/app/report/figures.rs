@@ -168,6 +168,10 @@ pub struct PerformanceReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub failures: Option<NamedCounts>,
+    /// Active swarms by their health, as in `get_swarm_status`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub swarms: Option<NamedCounts>,
 }
 
 /// A count as a number of JSON.

@@ -9,7 +9,7 @@ use crate::{
         wait::wait_seconds,
     },
     model::{
-        agent::{Agent, AgentStatus, AgentType},
+        agent::{Agent, AgentStatus, AgentType, Backend},
         id::{AgentId, SwarmId},
         key::Principal,
         limits::{IDEMPOTENCY_KEY_CHARS, NAME_CHARS, TIMEOUT_SECONDS},
@@ -42,6 +42,10 @@ pub struct SwarmAgents {
     #[schema(nullable = false, min_length = 1)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// The CLI behind them. Left out: that of the type.
+    #[schema(nullable = false)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Backend>,
 }
 
 /// A swarm to make.
@@ -157,6 +161,7 @@ pub(super) struct Group {
     pub(super) agent_type: AgentType,
     pub(super) count: u32,
     pub(super) model: Option<String>,
+    pub(super) backend: Backend,
 }
 
 /// The groups asked for, each type once. `least`: the smallest count of a group.
@@ -171,9 +176,9 @@ pub(super) fn wanted(agents: &[SwarmAgents], settings: &AppSettings, refusals: &
         let is_new = groups.iter().all(|group| group.agent_type != asked.agent_type);
         refusals.check(is_new, "agents", || format!("names {} twice; give one entry with the sum", asked.agent_type));
         let agent_type = refusals.role(Some(asked.agent_type), settings);
-        refusals.backend(None, agent_type, settings);
+        let backend = refusals.backend(asked.backend, agent_type, settings);
         let model = asked.model.clone().or_else(|| settings.roles.model_of(agent_type));
-        groups.push(Group { agent_type: asked.agent_type, count, model });
+        groups.push(Group { agent_type: asked.agent_type, count, model, backend });
     }
     groups
 }
@@ -187,7 +192,7 @@ pub(super) fn new_member(who: &Principal, settings: &AppSettings, swarm: &Swarm,
         key_id: Some(who.key_id),
         name: format!("{}-{place}", group.agent_type),
         agent_type: group.agent_type,
-        backend: settings.roles.backend_of(group.agent_type),
+        backend: group.backend,
         project: swarm.project.clone(),
         model: group.model.clone(),
         status: AgentStatus::Parked,
@@ -217,7 +222,7 @@ pub(super) fn new_member(who: &Principal, settings: &AppSettings, swarm: &Swarm,
 
 /// The agents of a swarm that names none.
 fn usual() -> Vec<SwarmAgents> {
-    let one = |agent_type| SwarmAgents { agent_type, count: None, model: None };
+    let one = |agent_type| SwarmAgents { agent_type, count: None, model: None, backend: None };
     [AgentType::COORDINATOR, AgentType::ARCHITECT, AgentType::CODER, AgentType::TESTER, AgentType::REVIEWER].map(one).to_vec()
 }
 

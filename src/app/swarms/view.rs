@@ -3,7 +3,7 @@
 use crate::{
     app::workflows::WorkflowRunResource,
     model::{
-        agent::{Agent, AgentStatus, AgentType},
+        agent::{Agent, AgentStatus, AgentType, Backend},
         id::{AgentId, SwarmId, WorkflowRunId},
         run::Provenance,
         swarm::{Swarm, SwarmHealth, SwarmStatus, Topology, scaling::Scaling},
@@ -28,6 +28,8 @@ pub struct SwarmAgent {
     pub agent_type: AgentType,
     /// Where it stands. parked: it rests without a process and goes on with its next turn.
     pub status: AgentStatus,
+    /// The CLI behind it.
+    pub backend: Backend,
     /// Its model.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -55,7 +57,7 @@ pub struct SwarmTasks {
 
 /// A swarm.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"id": "swarm_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "star-1a2b3c", "topology": "star", "project": "default", "status": "active", "health": "healthy", "health_reasons": [], "agent_count": 4, "max_agents": 64, "auto_scale": false, "agents": [{"id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "coordinator-0", "type": "coordinator", "status": "busy"}], "active_runs": ["wfrun_0193f2a87c3e7d10b5a1c2d3e4f50617"], "tasks": {"waiting": 0, "active": 1, "complete": 3, "failed": 0, "cancelled": 0}, "messages": 2, "circles_broken": 0, "turns": 4, "cost_usd": 0.2, "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:00Z", "next_step": "It works. Call get_workflow_run with the id in active_runs and wait_seconds=40."}))]
+#[schema(example = json!({"id": "swarm_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "star-1a2b3c", "topology": "star", "project": "default", "status": "active", "health": "healthy", "health_reasons": [], "agent_count": 4, "max_agents": 64, "auto_scale": false, "agents": [{"id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "coordinator-0", "type": "coordinator", "status": "busy", "backend": "claude-code"}], "active_runs": ["wfrun_0193f2a87c3e7d10b5a1c2d3e4f50617"], "tasks": {"waiting": 0, "active": 1, "complete": 3, "failed": 0, "cancelled": 0}, "messages": 2, "circles_broken": 0, "turns": 4, "cost_usd": 0.2, "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:00Z", "next_step": "It works. Call get_workflow_run with the id in active_runs and wait_seconds=40."}))]
 pub struct SwarmResource {
     /// The swarm's id.
     pub id: SwarmId,
@@ -218,6 +220,7 @@ impl SwarmResource {
             name: agent.name.clone(),
             agent_type: agent.agent_type,
             status: agent.status,
+            backend: agent.backend,
             model: agent.model.clone(),
             scaled: agent.scaled,
         });

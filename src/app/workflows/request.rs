@@ -164,6 +164,7 @@ impl RunWorkflow {
             }
         };
         let values = inputs(workflow, given, &mut refusals);
+        backends(workflow, settings, &mut refusals);
         let timeout = refusals.within("turn_timeout_seconds", self.turn_timeout_seconds, 1..=TIMEOUT_SECONDS.into());
         refusals.check(self.turn_budget_usd.is_none_or(|usd| usd > 0.0 && usd <= 1_000.0), "turn_budget_usd", || {
             "must be more than 0 and at most 1000".into()
@@ -201,6 +202,20 @@ impl RunWorkflow {
             ended_at: None,
         };
         Ok((run, wait))
+    }
+}
+
+/// Refuses a workflow with a stage whose CLI is not set up.
+fn backends(workflow: &Workflow, settings: &AppSettings, refusals: &mut Refusals) {
+    for stage in workflow.stages.iter().flat_map(|stage| stage.walk()) {
+        for (role, asked) in [(stage.role.as_ref(), stage.backend), (stage.review.as_ref().map(|review| &review.role), None)] {
+            let Some(role) = role.and_then(|role| role.parse().ok()) else { continue };
+            let before = refusals.0.len();
+            refusals.backend(asked, role, settings);
+            for refusal in &mut refusals.0[before..] {
+                refusal.message = format!("of stage `{}`: {}", stage.name, refusal.message);
+            }
+        }
     }
 }
 

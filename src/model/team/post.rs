@@ -87,6 +87,7 @@ pub fn contacts_of<'a>(swarm: &Swarm, members: &'a [Agent], from: AgentId) -> Ve
     let places = members.iter().map(|agent| Member {
         agent: agent.id,
         role: agent.agent_type,
+        backend: agent.backend,
         place: agent.swarm_place.unwrap_or(i64::MAX),
     });
     let linked = contacts(swarm.topology, &places.collect::<Vec<_>>(), from);

@@ -52,6 +52,7 @@ fn stage(name: String, member: Member, prompt: String) -> Stage {
         name,
         role: Some(member.role.as_str().to_owned()),
         agent_id: Some(member.agent),
+        backend: Some(member.backend),
         prompt: Some(prompt),
         ..Stage::default()
     }

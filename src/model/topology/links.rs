@@ -9,7 +9,11 @@
 //!
 //! Agents are taken in the order of their places, so the answer does not depend on the order they are given in.
 
-use crate::model::{agent::AgentType, id::AgentId, swarm::Topology};
+use crate::model::{
+    agent::{AgentType, Backend},
+    id::AgentId,
+    swarm::Topology,
+};
 
 /// An agent of a swarm, as far as topology is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub struct Member {
     pub agent: AgentId,
     /// Its role.
     pub role: AgentType,
+    /// The CLI behind it.
+    pub backend: Backend,
     /// Its place in the order of joining.
     pub place: i64,
 }
@@ -88,7 +94,11 @@ mod tests {
 
     fn team(roles: &[AgentType]) -> Vec<Member> {
         let places = 0..;
-        roles.iter().zip(places).map(|(role, place)| Member { agent: AgentId::generate(), role: *role, place }).collect()
+        roles
+            .iter()
+            .zip(places)
+            .map(|(role, place)| Member { agent: AgentId::generate(), role: *role, backend: Backend::ClaudeCode, place })
+            .collect()
     }
 
     /// The places each member may write to.

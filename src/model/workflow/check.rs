@@ -3,7 +3,8 @@
 pub(in crate::model) mod schema;
 
 use super::{ITERATIONS, STAGES, Stage, TURNS, Workflow, template};
-use std::collections::BTreeSet;
+use crate::model::agent::Backend;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,7 @@ fn is_name(name: &str) -> bool {
 
 /// Everything that is wrong with a workflow. `is_role`: whether there is an agent type of that name.
 pub fn check(workflow: &Workflow, is_role: &dyn Fn(&str) -> bool) -> Vec<Flaw> {
-    let mut checker = Checker { flaws: Vec::new(), names: BTreeSet::new(), is_role, stage: None };
+    let mut checker = Checker { flaws: Vec::new(), names: BTreeSet::new(), backends: BTreeMap::new(), is_role, stage: None };
     checker.must(is_name(&workflow.name), "name", || name_words(&workflow.name));
     checker.must(!workflow.description.trim().is_empty(), "description", || "is missing".into());
     checker.must((1..=TURNS).contains(&workflow.max_turns), "max_turns", || format!("must be 1 to {TURNS}"));
@@ -47,6 +48,8 @@ fn name_words(name: &str) -> String {
 struct Checker<'a> {
     flaws: Vec<Flaw>,
     names: BTreeSet<&'a str>,
+    /// The CLI of each named agent.
+    backends: BTreeMap<&'a str, Option<Backend>>,
     is_role: &'a dyn Fn(&str) -> bool,
     stage: Option<&'a str>,
 }
@@ -102,10 +105,13 @@ impl<'a> Checker<'a> {
     fn parts(&mut self, stage: &'a Stage) {
         let is_group = !stage.stages.is_empty();
         if is_group {
-            let of_turns =
-                stage.role.is_some() || stage.prompt.is_some() || stage.output_schema.is_some() || stage.agent.is_some();
+            let of_turns = stage.role.is_some()
+                || stage.prompt.is_some()
+                || stage.output_schema.is_some()
+                || stage.agent.is_some()
+                || stage.backend.is_some();
             self.must(!of_turns && stage.review.is_none(), "stages", || {
-                "a group has no role, agent, prompt, output_schema and review of its own".into()
+                "a group has no role, agent, backend, prompt, output_schema and review of its own".into()
             });
         } else {
             match &stage.role {
@@ -116,6 +122,12 @@ impl<'a> Checker<'a> {
                 Some(prompt) => self.template("prompt", prompt),
                 None => self.must(false, "prompt", || "is missing: say what is to be done".into()),
             }
+        }
+        if let Some(agent) = &stage.agent {
+            let known = *self.backends.entry(agent).or_insert(stage.backend);
+            self.must(known == stage.backend, "backend", || {
+                format!("an earlier stage has another one for the agent `{agent}`, and an agent has one CLI")
+            });
         }
         if let Some(flaw) = stage.output_schema.as_ref().and_then(schema::flaw) {
             self.must(false, "output_schema", || flaw);

@@ -127,6 +127,7 @@ async fn tasks_that_no_member_can_do_are_refused_and_waiting_ones_end_with_their
     let app = TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude")]).await;
     let fixed = spawn(&app, json!({"agents": [{"type": "coder"}]})).await;
     let full = spawn(&app, json!({"agents": [{"type": "coder"}], "max_agents": 1, "auto_scale": true})).await;
+    let roomy = spawn(&app, json!({"agents": [{"type": "coder"}], "auto_scale": true})).await;
     let task = |more: Value| {
         let mut body = json!({"description": "Look.", "swarm_id": id(&fixed)});
         body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
@@ -140,7 +141,7 @@ async fn tasks_that_no_member_can_do_are_refused_and_waiting_ones_end_with_their
         (task(json!({"model": "haiku"})), "leave it out"),
         (task(json!({"backend": "claude-code"})), "leave it out"),
         (task(json!({"project": "moon"})), "the swarm works in `default`"),
-        (task(json!({"agent_type": "wizard"})), "planner"),
+        (task(json!({"agent_type": "wizard", "swarm_id": id(&roomy)})), "planner"),
     ] {
         let refused = app.post("/tasks", &body).await;
         assert!(refused.status == 422 && refused.text.contains(words), "{body}: {}", refused.text);

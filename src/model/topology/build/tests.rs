@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::{
+    agent::Backend,
     id::AgentId,
     workflow::{
         check::check,
@@ -19,7 +20,11 @@ const REVIEWER: AgentType = AgentType::REVIEWER;
 const TESTER: AgentType = AgentType::TESTER;
 
 fn team(roles: &[AgentType]) -> Vec<Member> {
-    roles.iter().zip(0..).map(|(role, place)| Member { agent: AgentId::generate(), role: *role, place }).collect()
+    roles
+        .iter()
+        .zip(0..)
+        .map(|(role, place)| Member { agent: AgentId::generate(), role: *role, backend: Backend::ClaudeFlow, place })
+        .collect()
 }
 
 /// Plays an objective; gives the waves of turns that were started together, by path.

@@ -261,3 +261,19 @@ fn words_that_older_yaml_takes_for_yes_and_no_stay_words() {
     let schema = workflow(stages).stages[0].output_schema.clone().expect("a schema");
     assert_eq!(schema["required"], json!(["n"]));
 }
+
+#[test]
+fn a_stage_names_its_cli_and_an_agent_has_one() {
+    let game = Game::new(
+        "  - {name: a, role: coder, backend: claude-flow, prompt: x}\n  - {name: b, role: coder, prompt: x, after: []}\n",
+    );
+    let backends: Vec<_> = game.look().start.iter().map(|spec| spec.backend).collect();
+    assert_eq!(backends, [Some(crate::model::agent::Backend::ClaudeFlow), None]);
+    let stage = |name: &str, more: &str| format!("  - {{name: {name}, role: coder, agent: one, {more}prompt: x}}\n");
+    let head = "name: bad\ndescription: d\nstages:\n";
+    let mixed = format!("{head}{}{}", stage("a", "backend: claude-flow, "), stage("b", ""));
+    let flaws = file::parse(&mixed, &|_| true).expect_err("two CLIs");
+    assert!(flaws[0].to_string().contains("line 5: stage `b`, backend"), "{flaws:?}");
+    let group = format!("{head}  - name: g\n    backend: claude-flow\n    stages:\n    {}", stage("a", ""));
+    assert!(file::parse(&group, &|_| true).expect_err("a group")[0].to_string().contains("backend"), "{group}");
+}

@@ -2,6 +2,7 @@
 
 use super::{Planner, Progress, Question, Scope, StageState, StageView, bad, prompt};
 use crate::model::{
+    agent::Backend,
     id::AgentId,
     run::{Failure, FailureCode},
     workflow::{OnExhausted, OnRejected, Review, ReviewVerdict, Stage, TURNS, review_schema, run::Answer},
@@ -59,6 +60,8 @@ pub struct TurnSpec {
     pub role: String,
     /// Model instead of the role's.
     pub model: Option<String>,
+    /// CLI instead of the role's.
+    pub backend: Option<Backend>,
     /// Who does it.
     pub agent: AgentRef,
     /// The prompt.
@@ -156,6 +159,7 @@ impl Planner<'_> {
                         key,
                         role: stage.role.clone().unwrap_or_default(),
                         model: stage.model.clone(),
+                        backend: stage.backend,
                         agent: agent_of(stage, path),
                         prompt: prompt.map_err(|error| bad(path, "prompt", &error))?,
                         output_schema: stage.output_schema.clone(),
@@ -239,6 +243,7 @@ impl Planner<'_> {
                     key,
                     role: review.role.clone(),
                     model: None,
+                    backend: None,
                     agent: reviewer_of(review, path),
                     prompt: prompt.map_err(|error| bad(path, "review.prompt", &error))?,
                     output_schema: Some(review_schema()),
