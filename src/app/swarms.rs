@@ -293,5 +293,11 @@ fn can_work(agent: &Agent) -> bool {
 }
 
 fn member(agent: &Agent) -> Member {
-    Member { agent: agent.id, role: agent.agent_type, backend: agent.backend, place: agent.swarm_place.unwrap_or(i64::MAX) }
+    Member {
+        agent: agent.id,
+        role: agent.agent_type,
+        backend: agent.backend,
+        place: agent.swarm_place.unwrap_or(i64::MAX),
+        added: agent.scaled,
+    }
 }

@@ -20,7 +20,7 @@ use chrono::Utc;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-/// Tasks looked at together.
+/// Tasks looked at together, and steps made with a swarm before the others have their turn.
 const TASKS: u32 = 200;
 
 /// Keeps swarms in step with their work until the gateway stops.
@@ -45,7 +45,11 @@ impl Orchestrator {
         for swarm in self.store.list_swarms_with_waiting_tasks().await? {
             // Those whose limit is reached are asked again at the next look.
             let mut full = BTreeSet::new();
-            while self.hand_out(swarm, &mut full).await? {}
+            for _ in 0..TASKS {
+                if !self.hand_out(swarm, &mut full).await? {
+                    break;
+                }
+            }
         }
         let since = Utc::now() - self.settings.spare_idle;
         for (agent, swarm) in self.store.list_surplus_members(since).await? {

@@ -30,11 +30,13 @@ use uuid::Uuid;
 const UNASSIGNED: &str = "t.swarm_id IS NOT NULL AND t.status = 'created' AND NOT t.cancel_requested AND (t.agent_id IS NULL \
                           OR EXISTS (SELECT 1 FROM agent a WHERE a.id = t.agent_id \
                           AND (a.terminate_requested OR a.status IN ('terminated', 'failed', 'lost'))))";
-/// A member that was added and rests with nothing before it, and had nothing since. Parameter 1: since.
+/// A member that was added and rests with nothing before it, and had nothing since. A message that wants no answer keeps nobody: it
+/// would never be read. Parameter 1: since.
 const IS_SURPLUS: &str = "a.scaled AND NOT a.terminate_requested AND a.status IN ('idle', 'parked') \
                           AND NOT EXISTS (SELECT 1 FROM task t WHERE t.agent_id = a.id AND (t.ended_at > $1 \
                           OR t.status IN ('created', 'assigned', 'in_progress'))) \
-                          AND NOT EXISTS (SELECT 1 FROM team_delivery d WHERE d.agent_id = a.id AND d.read_at IS NULL) \
+                          AND NOT EXISTS (SELECT 1 FROM team_delivery d JOIN team_message m ON m.id = d.message_id \
+                          WHERE d.agent_id = a.id AND d.read_at IS NULL AND d.circle IS NULL AND m.requires_response) \
                           AND a.created_at <= $1";
 pub(super) const TOUCH_SWARM: &str = "UPDATE swarm SET generation = generation + 1, updated_at = $3 \
                                       WHERE id = $1 AND generation = $2 AND status = 'active'";

@@ -133,7 +133,8 @@ pub struct RunSwarm {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"agents": [{"type": "coder", "count": 4}], "idempotency_key": "more-coders"}))]
 pub struct ScaleSwarm {
-    /// How many agents of each named type there are to be; 0 ends them. Types that are not named stay as they are.
+    /// How many agents of each named type there are to be; 0 ends them. Those that auto_scale added count, and stay then. Types that are
+    /// not named stay as they are.
     #[schema(min_items = 1, max_items = 20)]
     pub agents: Vec<SwarmAgents>,
     /// Your key for exact retries: the same key and request get the first answer again.

@@ -83,7 +83,7 @@ pub struct SwarmResource {
     pub max_agents: u32,
     /// Whether agents are added for tasks that nobody is free for.
     pub auto_scale: bool,
-    /// Its agents. Empty in lists.
+    /// Its agents, without those that were added for tasks and have ended. Empty in lists.
     pub agents: Vec<SwarmAgent>,
     /// Its runs that have not ended, for `get_workflow_run`.
     pub active_runs: Vec<WorkflowRunId>,
@@ -215,7 +215,9 @@ impl SwarmResource {
                 TaskStatus::Cancelled => &mut tasks.cancelled,
             } += count;
         }
-        let agents = members.iter().filter(|_| whole).map(|agent| SwarmAgent {
+        // Of those that came and went with its tasks there may be any number; `scaling` tells of them.
+        let shown = members.iter().filter(|agent| whole && !(agent.scaled && agent.status.is_ended()));
+        let agents = shown.map(|agent| SwarmAgent {
             id: agent.id,
             name: agent.name.clone(),
             agent_type: agent.agent_type,

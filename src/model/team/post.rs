@@ -89,6 +89,7 @@ pub fn contacts_of<'a>(swarm: &Swarm, members: &'a [Agent], from: AgentId) -> Ve
         role: agent.agent_type,
         backend: agent.backend,
         place: agent.swarm_place.unwrap_or(i64::MAX),
+        added: agent.scaled,
     });
     let linked = contacts(swarm.topology, &places.collect::<Vec<_>>(), from);
     linked.into_iter().filter_map(|id| members.iter().find(|agent| agent.id == id)).collect()

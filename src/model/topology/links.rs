@@ -26,6 +26,8 @@ pub struct Member {
     pub backend: Backend,
     /// Its place in the order of joining.
     pub place: i64,
+    /// Whether it was added for tasks that waited. It comes and goes, so it is nobody's hub, root or lead.
+    pub added: bool,
 }
 
 /// Whether `from` may write to `to`: both are members, not the same, and linked. Symmetric.
@@ -63,14 +65,14 @@ pub(super) fn in_order(members: &[Member]) -> Vec<Member> {
 
 /// The first member with one of the roles, else the first of all.
 pub(super) fn first_of(ordered: &[Member], roles: &[AgentType]) -> usize {
-    ordered.iter().position(|member| roles.contains(&member.role)).unwrap_or(0)
+    ordered.iter().position(|member| !member.added && roles.contains(&member.role)).unwrap_or(0)
 }
 
 /// Each member's parent in the tree; none for the root.
 pub(super) fn parents(ordered: &[Member]) -> Vec<Option<usize>> {
     const LEADS: [AgentType; 3] = [AgentType::COORDINATOR, AgentType::PLANNER, AgentType::ARCHITECT];
     let root = first_of(ordered, &[AgentType::COORDINATOR, AgentType::PLANNER]);
-    let is_lead = |index: usize| index != root && LEADS.contains(&ordered[index].role);
+    let is_lead = |index: usize| index != root && !ordered[index].added && LEADS.contains(&ordered[index].role);
     let leads: Vec<usize> = (0..ordered.len()).filter(|index| is_lead(*index)).collect();
     let mut turns = leads.iter().copied().cycle();
     let parent = |index| match index {
@@ -97,7 +99,13 @@ mod tests {
         roles
             .iter()
             .zip(places)
-            .map(|(role, place)| Member { agent: AgentId::generate(), role: *role, backend: Backend::ClaudeCode, place })
+            .map(|(role, place)| Member {
+                agent: AgentId::generate(),
+                role: *role,
+                backend: Backend::ClaudeCode,
+                place,
+                added: false,
+            })
             .collect()
     }
 
@@ -165,6 +173,25 @@ mod tests {
         let expected = [vec![2], vec![2, 5], vec![0, 1, 4], vec![5], vec![2], vec![1, 3]];
         assert_eq!(links(Topology::Hierarchical, &roles), expected);
         assert_eq!(links(Topology::Hierarchical, &[CODER, TESTER, TESTER]), [vec![1, 2], vec![0], vec![0]]);
+    }
+
+    #[test]
+    fn members_that_were_added_change_no_link_of_those_that_stay() {
+        for topology in [Topology::Star, Topology::Hierarchical, Topology::Mesh] {
+            for seed in 0..100 {
+                let staying = team(&roles_of(seed, 7));
+                let mut grown = staying.clone();
+                for (role, place) in [COORDINATOR, PLANNER, CODER].into_iter().zip(7..) {
+                    grown.push(Member { agent: AgentId::generate(), role, place, added: true, ..staying[0] });
+                }
+                for one in &staying {
+                    let among_them = |agent: &AgentId| staying.iter().any(|member| member.agent == *agent);
+                    let mut linked = contacts(topology, &grown, one.agent);
+                    linked.retain(among_them);
+                    assert_eq!(linked, contacts(topology, &staying, one.agent), "{topology}");
+                }
+            }
+        }
     }
 
     #[test]

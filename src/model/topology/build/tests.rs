@@ -23,7 +23,13 @@ fn team(roles: &[AgentType]) -> Vec<Member> {
     roles
         .iter()
         .zip(0..)
-        .map(|(role, place)| Member { agent: AgentId::generate(), role: *role, backend: Backend::ClaudeFlow, place })
+        .map(|(role, place)| Member {
+            agent: AgentId::generate(),
+            role: *role,
+            backend: Backend::ClaudeFlow,
+            place,
+            added: false,
+        })
         .collect()
 }
 
