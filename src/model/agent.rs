@@ -70,6 +70,7 @@ impl Agent {
 
 /// An agent as stored.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, as in the store")]
 pub struct Agent {
     /// Its identifier.
     pub id: AgentId,

@@ -44,6 +44,7 @@ pub struct AgentUsage {
 
 /// A row of `agent`.
 #[derive(sqlx::FromRow)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column")]
 pub(super) struct AgentRow {
     id: Uuid,
     owner: String,

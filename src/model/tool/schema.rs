@@ -19,7 +19,7 @@ pub fn tool_list() -> Vec<Value> {
                 "subject": {"type": "string", "maxLength": TITLE_CHARS, "description": "What it is about, in a line."},
                 "body": {"type": "string", "maxLength": MESSAGE_CHARS},
                 "priority": {"enum": words(Priority::ALL), "description": "How urgent it is. Left out: normal."},
-                "kind": {"enum": words(MessageKind::ALL), "description": "Left out: status."},
+                "kind": {"enum": words(MessageKind::ALL), "description": "Left out: status. To ask back whoever asked you for something: question."},
                 "requires_response": {"type": "boolean", "description": "Whether you need an answer. Left out: false."},
                 "deadline_seconds": {"type": "integer", "minimum": 1, "maximum": TIMEOUT_SECONDS, "description": "Seconds until the answer should be there."},
                 "in_reply_to": {"type": "string", "pattern": "^msg_[0-9a-f]{32}$", "description": "Id of the message you answer."},

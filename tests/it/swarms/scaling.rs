@@ -1,6 +1,6 @@
 //! Swarms that grow and shrink with the tasks that wait for their members.
 
-use super::{id, spawn};
+use super::{id, leaves, run_ended, spawn};
 use crate::{
     auth::make_key,
     support::{PATIENCE, TestApp},
@@ -81,6 +81,27 @@ async fn cli_a_swarm_grows_for_tasks_and_shrinks_when_there_are_none() {
     let repeat = json!({"description": tasks[0]["description"], "swarm_id": id(&swarm), "idempotency_key": "one"});
     let repeat = app.post("/tasks", &repeat).await.expect(200);
     assert_eq!(repeat["id"], tasks[0]["id"], "an exact repeat is the same task");
+}
+
+#[tokio::test]
+async fn cli_members_that_were_added_work_on_no_objective_until_they_are_asked_to_stay() {
+    let app = TestApp::start().await;
+    let swarm = spawn(&app, json!({"agents": [{"type": "coder"}], "topology": "ring", "auto_scale": true})).await;
+    let tasks = [give(&app, &swarm, "one", 1_500).await, give(&app, &swarm, "two", 1_500).await];
+    let grown = status_until(&app, &swarm, |status| status["agent_count"] == 2).await;
+    let path = |rest: &str| format!("/swarm/{}/{rest}", id(&swarm));
+    let stages = async || {
+        let run = app.post(&path("run"), &json!({"objective": "Make a door."})).await.expect(201);
+        let run = run_ended(&app, id(&run)).await;
+        assert_eq!(run["status"], "complete", "{run}");
+        leaves(&run)
+    };
+    assert_eq!(stages().await, ["coder_0"]);
+    assert_eq!(agents_of(&all_complete(&app, &tasks).await).len(), 2);
+    let kept = app.post(&path("scale"), &json!({"agents": [{"type": "coder", "count": 2}]})).await.expect(200);
+    assert_eq!((&kept["agents"][1]["id"], &kept["agent_count"]), (&grown["agents"][1]["id"], &json!(2)), "{kept}");
+    assert!(grown["agents"][1]["scaled"] == true && kept["agents"][1].get("scaled").is_none(), "{kept}");
+    assert_eq!(stages().await, ["coder_0", "coder_1"]);
 }
 
 #[tokio::test]

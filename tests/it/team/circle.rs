@@ -59,8 +59,8 @@ async fn cli_a_circle_of_delegation_is_broken_and_everybody_ends() {
         let team = Team::on(&app, topology, &roles).await;
         let on_it = &team.agents[..3];
         let begin = json!({"steps": [delegate("tester"), {"text": "passed on"}]});
-        let begun = app.tell(&on_it[0], &begin, json!({"wait_seconds": 40})).await;
-        assert_eq!(app.ended(&begun).await["status"], "complete");
+        let first = app.tell(&on_it[0], &begin, json!({"wait_seconds": 40})).await;
+        assert_eq!(app.ended(&first).await["status"], "complete");
         let rested = at_rest(&app, &team).await;
 
         let messages = team.messages(&app).await;
