@@ -136,8 +136,7 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// A message of the agent's asked somebody who, over others, waits for the agent itself. It was delivered, but nobody was woken
-    /// for it.
+    /// A message of the agent's asked somebody who, over others, waits for the agent itself. It was delivered, but nobody was woken for it.
     DelegationBroken {
         /// The agents that would have waited for one another, each for the next and the last for the first. The last one is the agent.
         circle: Vec<AgentId>,

@@ -72,8 +72,7 @@ pub struct SpawnSwarm {
     #[schema(nullable = false, minimum = 1, maximum = 64)]
     #[serde(default, deserialize_with = "whole_number")]
     pub max_agents: Option<i64>,
-    /// Whether agents are added, up to `max_agents`, for tasks (`create_task` with `swarm_id`) that none of their type is free for, and
-    /// end when they have had nothing to do for a while. Left out: false, tasks wait for the agents there are.
+    /// Whether agents are added, up to `max_agents`, for tasks (`create_task` with `swarm_id`) that none of their type is free for, and end when they have had nothing to do for a while. Left out: false, tasks wait for the agents there are.
     #[schema(nullable = false)]
     pub auto_scale: Option<bool>,
     /// Your key for exact retries: the same key and request are one swarm.
@@ -133,8 +132,7 @@ pub struct RunSwarm {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"agents": [{"type": "coder", "count": 4}], "idempotency_key": "more-coders"}))]
 pub struct ScaleSwarm {
-    /// How many agents of each named type there are to be; 0 ends them. Those that `auto_scale` added count, and stay then. Types that are
-    /// not named stay as they are.
+    /// How many agents of each named type there are to be; 0 ends them. Those that `auto_scale` added count, and stay then. Types that are not named stay as they are.
     #[schema(min_items = 1, max_items = 20)]
     pub agents: Vec<SwarmAgents>,
     /// Your key for exact retries: the same key and request get the first answer again.

@@ -47,8 +47,7 @@ pub struct CreateTask {
     /// The model, from the gateway's allow-list. Left out: that of the role, else the configured default.
     #[schema(nullable = false, min_length = 1)]
     pub model: Option<String>,
-    /// A swarm whose members are to do it: one of the type that is free, or is added if the swarm scales itself; else it waits for the
-    /// next one. Its project, and its agents' models and CLIs, hold.
+    /// A swarm whose members are to do it: one of the type that is free, or is added if the swarm scales itself; else it waits for the next one. Its project, and its agents' models and CLIs, hold.
     #[schema(nullable = false)]
     pub swarm_id: Option<SwarmId>,
     /// How urgent it is. Left out: normal.

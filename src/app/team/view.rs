@@ -72,8 +72,7 @@ pub struct DeliveryView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub task_id: Option<TaskId>,
-    /// Present when the message would have closed a circle of agents that wait for one another: these agents. Then it asks nothing of
-    /// the recipient.
+    /// Present when the message would have closed a circle of agents that wait for one another: these agents. Then it asks nothing of the recipient.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub circle: Option<Vec<AgentId>>,
