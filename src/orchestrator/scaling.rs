@@ -20,7 +20,7 @@ use chrono::Utc;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-/// Tasks looked at together, and steps made with a swarm before the others have their turn.
+/// Tasks handed out in a swarm before the others have their turn.
 const TASKS: u32 = 200;
 
 /// Keeps swarms in step with their work until the gateway stops.
@@ -76,7 +76,7 @@ impl Orchestrator {
         let place = everybody.iter().filter_map(|agent| agent.swarm_place).max().map_or(0, |last| last + 1);
         let members = living(everybody);
         let busy = self.store.list_busy_members(id).await?;
-        let tasks = self.store.list_unassigned_tasks(id, TASKS).await?;
+        let tasks = self.store.list_next_tasks(id).await?;
         let waiting = tasks.iter().map(|task| Waiting {
             task: task.id,
             agent_type: task.agent_type,

@@ -55,12 +55,14 @@ impl Store {
         Ok(ids.into_iter().map(Into::into).collect())
     }
 
-    /// The tasks of a swarm that no member has, the most urgent first, then the oldest.
-    pub async fn list_unassigned_tasks(&self, swarm: SwarmId, limit: u32) -> Result<Vec<Task>, StoreError> {
-        let sql = format!("SELECT t.* FROM task t WHERE t.swarm_id = $1 AND {UNASSIGNED} ORDER BY t.priority, t.id LIMIT $2");
-        let rows: Vec<TaskRow> = on!(read & self.db, |p| {
-            sqlx::query_as(AssertSqlSafe(sql)).bind(swarm.uuid()).bind(i64::from(limit)).fetch_all(p).await?
-        });
+    /// Of the tasks of a swarm that no member has, the first of each type and key: the most urgent, then the oldest, in this order.
+    pub async fn list_next_tasks(&self, swarm: SwarmId) -> Result<Vec<Task>, StoreError> {
+        let sql = format!(
+            "SELECT * FROM (SELECT t.*, ROW_NUMBER() OVER (PARTITION BY t.agent_type, t.key_id ORDER BY t.priority, t.id) AS place \
+             FROM task t WHERE t.swarm_id = $1 AND {UNASSIGNED}) AS waiting WHERE place = 1 ORDER BY priority, id"
+        );
+        let rows: Vec<TaskRow> =
+            on!(read & self.db, |p| sqlx::query_as(AssertSqlSafe(sql)).bind(swarm.uuid()).fetch_all(p).await?);
         super::tasks::all(rows)
     }
 

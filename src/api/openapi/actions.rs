@@ -209,8 +209,6 @@ fn merge(into: &mut Map<String, Value>, other: Value, always: bool) {
             ("description", Some(known)) if !always && *known != value => {
                 into.shift_remove("description");
             }
-            // Of shapes that differ none speaks for the whole.
-            ("description", None) if !always => {}
             ("properties", Some(Value::Object(known))) => {
                 for (name, theirs) in value.as_object().into_iter().flatten() {
                     match known.get_mut(name) {
@@ -235,7 +233,8 @@ fn merge(into: &mut Map<String, Value>, other: Value, always: bool) {
                 known.extend(value.as_array().into_iter().flatten().cloned());
             }
             (_, Some(_)) => {}
-            ("required", None) if !always => {}
+            // Of shapes that differ none speaks for the whole.
+            ("required" | "description", None) if !always => {}
             (_, None) => {
                 into.insert(key, value);
             }

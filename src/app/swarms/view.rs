@@ -83,7 +83,7 @@ pub struct SwarmResource {
     pub max_agents: u32,
     /// Whether agents are added for tasks that nobody is free for.
     pub auto_scale: bool,
-    /// Its agents, without those that were added for tasks and have ended. Empty in lists.
+    /// Its agents, without those that were added for tasks and are not needed any more. Empty in lists.
     pub agents: Vec<SwarmAgent>,
     /// Its runs that have not ended, for `get_workflow_run`.
     pub active_runs: Vec<WorkflowRunId>,
@@ -216,7 +216,7 @@ impl SwarmResource {
             } += count;
         }
         // Of those that came and went with its tasks there may be any number; `scaling` tells of them.
-        let shown = members.iter().filter(|agent| whole && !(agent.scaled && agent.status.is_ended()));
+        let shown = members.iter().filter(|agent| whole && !(agent.scaled && agent.status == AgentStatus::Terminated));
         let agents = shown.map(|agent| SwarmAgent {
             id: agent.id,
             name: agent.name.clone(),

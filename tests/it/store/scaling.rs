@@ -12,7 +12,7 @@ use mas_gateway::{
         id::AgentId,
         quota::KeyLimits,
         swarm::{Swarm, Topology, scaling::ScalingKind},
-        task::{MessageMode, Task, TaskStatus},
+        task::{MessageMode, Priority, Task, TaskStatus},
     },
     store::{Grown, Inserted, Quota, Store},
 };
@@ -63,7 +63,24 @@ async fn of_many_who_hand_a_task_out_one_does_and_nobody_is_added_twice() {
     // Whoever had it is told to end before it began: somebody else gets it.
     store.request_termination(members[1].id, Utc::now()).await.expect("ended");
     assert_eq!(stored(&store, &given).await.status, TaskStatus::Created);
-    assert_eq!(store.list_unassigned_tasks(swarm.id, 9).await.expect("listed").len(), 1);
+    assert_eq!(store.list_next_tasks(swarm.id).await.expect("listed").len(), 1);
+}
+
+#[tokio::test]
+async fn the_first_task_of_each_type_is_next() {
+    let (store, swarm, _, first) = with_task().await;
+    let more = |priority, agent_type| Task { swarm_id: Some(swarm.id), priority, agent_type, ..task("ann") };
+    let (later, other) = (more(Priority::Normal, AgentType::CODER), more(Priority::Low, AgentType::TESTER));
+    let urgent = more(Priority::High, AgentType::CODER);
+    for task in [&later, &other] {
+        assert_eq!(insert(&store, task).await, Inserted::New);
+    }
+    let next = async || store.list_next_tasks(swarm.id).await.expect("listed").iter().map(|task| task.id).collect::<Vec<_>>();
+    assert_eq!(next().await, [first.id, other.id]);
+    assert_eq!(insert(&store, &urgent).await, Inserted::New);
+    assert_eq!(next().await, [urgent.id, other.id]);
+    let counts = store.count_unassigned_tasks(swarm.id).await.expect("counted");
+    assert_eq!(counts, [(AgentType::CODER, 3), (AgentType::TESTER, 1)]);
 }
 
 #[tokio::test]
