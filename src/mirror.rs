@@ -7,8 +7,9 @@
 //! * claude-flow keeps its records in files below the project's directory and loses updates of concurrent writers, so it is
 //!   told through one long-lived server per project, `claude-flow mcp start`, which is started when there is something to
 //!   tell. It is tied to us ([`crate::process::Lifeline`]) and has no credentials: none of its tools may ask a model.
-//! * What was told is stored with claude-flow's id of it, so a restart neither repeats nor forgets. Between telling and storing
-//!   there is a moment in which a crash leads to a second record of the same thing.
+//! * What was told is stored with claude-flow's id of it, so a restart neither repeats nor forgets. A crash between telling and
+//!   storing leaves one record that is not stored: after every start, and whenever a server has ended, the newest records are searched for it by
+//!   our id, which stands in the tags of a task and in the configuration of a swarm; an agent has the same id on both sides.
 //! * A server that ends, or does not answer, is started again after a pause that doubles. What claude-flow refuses is left
 //!   alone until it changes.
 //! * Claude-flow's records are only written: what somebody changes there stays there until we tell the next change.

@@ -2,7 +2,9 @@
 //!
 //! A request's span is the current context while it is answered, the making of a task is a child of it, and the place of
 //! that child stands with the task in the store. Whoever works on the task later, in whichever process, tells of the work
-//! once it is over, as a child of the making. Spans name ids, closed words and models; never a prompt, an answer or a key.
+//! once it is over, as a child of the making. Turns of a workflow's run, of a proposal, and those that a team message asks for,
+//! are children of the request that led to them, or of the making of the task. Spans name ids, closed words and models; never a
+//! prompt, an answer or a key.
 
 use crate::model::{
     id::{AgentId, TaskId},
@@ -44,6 +46,13 @@ fn place(traceparent: Option<&str>) -> Context {
 
 fn traceparent(context: &SpanContext) -> String {
     format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags().to_u8())
+}
+
+/// The place of what is going on, for work that is begun now and done later. `None` while no span is made.
+pub fn current() -> Option<String> {
+    let context = Context::current();
+    let span = context.span();
+    Some(span.span_context()).filter(|place| place.is_valid()).map(traceparent)
 }
 
 /// What is known of a request before it is answered.

@@ -68,12 +68,12 @@ impl Refusals {
         }
     }
 
-    pub(super) fn model(&mut self, model: &str, allowed: &[String]) {
-        self.check(any_matches(allowed, model), "model", || {
+    pub(super) fn model(&mut self, field: &str, model: &str, allowed: &[String]) {
+        self.check(any_matches(allowed, model), field, || {
             format!("is not allowed; use one of: {} (a trailing * stands for any ending)", allowed.join(", "))
         });
-        self.no_nul("model", model);
-        self.check(model.chars().count() <= TITLE_CHARS, "model", || format!("has more than {TITLE_CHARS} characters"));
+        self.no_nul(field, model);
+        self.check(model.chars().count() <= TITLE_CHARS, field, || format!("has more than {TITLE_CHARS} characters"));
     }
 
     pub(super) fn project(&mut self, name: &str, settings: &AppSettings) {
@@ -84,9 +84,9 @@ impl Refusals {
     }
 
     /// The CLI to do the work: the one asked for, else the role's.
-    pub(super) fn backend(&mut self, asked: Option<Backend>, role: AgentType, settings: &AppSettings) -> Backend {
+    pub(super) fn backend(&mut self, field: &str, asked: Option<Backend>, role: AgentType, settings: &AppSettings) -> Backend {
         let backend = asked.unwrap_or_else(|| settings.roles.backend_of(role));
-        self.check(backend != Backend::ClaudeFlow || settings.has_claude_flow, "backend", || {
+        self.check(backend != Backend::ClaudeFlow || settings.has_claude_flow, field, || {
             "`claude-flow` is not set up on this gateway; use `claude-code`, or ask its operator to set `claude_flow.command`"
                 .into()
         });
@@ -94,9 +94,9 @@ impl Refusals {
     }
 
     /// The role that work is to be done in, `coder` when it names none.
-    pub(super) fn role(&mut self, name: Option<AgentType>, settings: &AppSettings) -> AgentType {
+    pub(super) fn role(&mut self, field: &str, name: Option<AgentType>, settings: &AppSettings) -> AgentType {
         let name = name.unwrap_or(AgentType::CODER);
-        self.check(settings.roles.get(name).is_some(), "agent_type", || settings.roles.why_not(name));
+        self.check(settings.roles.get(name).is_some(), field, || settings.roles.why_not(name));
         name
     }
 

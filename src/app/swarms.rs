@@ -64,11 +64,11 @@ impl App {
         .await?;
         let id = swarm.id;
         self.bus.notify(Topic::Swarm(id));
-        if let Some(objective) = &swarm.objective {
+        // Stopped meanwhile, it begins nothing; a call that is repeated gets it as it is.
+        if let Some(objective) = swarm.objective.clone().filter(|_| is_new || swarm.status == SwarmStatus::Active) {
             // Under a key of its own: a call that died in between, and is repeated, finds or makes the same run.
-            let key = format!("objective of {id}");
-            let run = self.swarm_run(who, &swarm, objective, None, Some(key)).await?;
-            self.begin_run(who, run, wait).await?;
+            let request = RunSwarm { objective, idempotency_key: Some(format!("objective of {id}")), ..RunSwarm::default() };
+            self.begin_swarm_run(who, &swarm, request, wait).await?;
         }
         Ok(SpawnedSwarm { swarm: self.swarm_resource(self.find_swarm(who, id).await?, true).await?, is_new })
     }
@@ -102,7 +102,28 @@ impl App {
     pub async fn run_swarm(&self, who: &Principal, id: SwarmId, request: RunSwarm) -> Result<StartedRun, AppError> {
         let wait = request.check()?;
         let swarm = self.find_swarm(who, id).await?;
-        let run = self.swarm_run(who, &swarm, &request.objective, request.turn_timeout_seconds, request.idempotency_key).await?;
+        self.begin_swarm_run(who, &swarm, request, wait).await
+    }
+
+    /// Begins the run asked for, or finds the one that the same request began, whatever became of the swarm since.
+    async fn begin_swarm_run(
+        &self,
+        who: &Principal,
+        swarm: &Swarm,
+        request: RunSwarm,
+        wait: u32,
+    ) -> Result<StartedRun, AppError> {
+        let asked = serde_json::json!(["run_swarm", swarm.id, request.objective, request.turn_timeout_seconds]);
+        let hash = request_hash(&asked);
+        if let Some(key) = &request.idempotency_key
+            && let Some(known) = self.store.find_workflow_run(&swarm.owner, key).await?
+        {
+            if known.request_hash != hash {
+                return Err(AppError::IdempotencyConflict { first: known.id.to_string() });
+            }
+            return Ok(StartedRun { run: self.run_when_settled(who, known.id, wait).await?, is_new: false });
+        }
+        let run = self.swarm_run(who, swarm, request, hash).await?;
         self.begin_run(who, run, wait).await
     }
 
@@ -111,11 +132,9 @@ impl App {
         &self,
         who: &Principal,
         swarm: &Swarm,
-        objective: &str,
-        timeout: Option<i64>,
-        idempotency_key: Option<String>,
+        request: RunSwarm,
+        request_hash: String,
     ) -> Result<WorkflowRun, AppError> {
-        let asked = serde_json::json!(["run_swarm", swarm.id, objective, timeout]);
         if swarm.status != SwarmStatus::Active {
             return Err(AppError::SwarmEnded { id: swarm.id, status: swarm.status });
         }
@@ -127,16 +146,16 @@ impl App {
             return Err(AppError::field("swarm", words));
         }
         let (definition, now) = (workflow(swarm.topology, &members), now());
-        let timeout = timeout.and_then(|seconds| u32::try_from(seconds).ok());
+        let timeout = request.turn_timeout_seconds.and_then(|seconds| u32::try_from(seconds).ok());
         Ok(WorkflowRun {
             id: WorkflowRunId::generate(),
             owner: swarm.owner.clone(),
             key_id: Some(who.key_id),
             workflow: definition.name.clone(),
-            title: title_of(objective),
+            title: title_of(&request.objective),
             definition,
             input: RunInput {
-                task: objective.to_owned(),
+                task: request.objective,
                 timeout_seconds: timeout.unwrap_or(self.settings.task_timeout_seconds),
                 ..RunInput::default()
             },
@@ -147,9 +166,10 @@ impl App {
             cancel_requested: false,
             result: None,
             failure: None,
-            idempotency_key,
-            request_hash: request_hash(&asked),
+            idempotency_key: request.idempotency_key,
+            request_hash,
             provenance: swarm.provenance,
+            traceparent: crate::trace::current(),
             created_at: now,
             updated_at: now,
             ended_at: None,

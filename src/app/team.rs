@@ -238,7 +238,8 @@ impl App {
             in_reply_to,
         };
         let post = draft.post(&swarm, &members, Sender::User, self.settings.task_timeout_seconds, now());
-        let mut post = post.map_err(|words| AppError::field("to", words))?;
+        let post = post.map_err(|words| AppError::field("to", words))?;
+        let mut post = post.in_trace(crate::trace::current().as_deref());
         post.message.idempotency_key.clone_from(&key);
         post.message.request_hash.clone_from(&hash);
         let (message, recipients) = (post.message.clone(), post.recipients.clone());

@@ -19,6 +19,7 @@ use crate::{
     model::{
         id::WorkflowRunId,
         key::Principal,
+        limits::NAME_CHARS,
         workflow::{
             plan::RunState,
             run::{Change, Record, WorkflowRun, WorkflowRunStatus},
@@ -49,6 +50,7 @@ impl App {
     pub async fn run_workflow(&self, who: &Principal, name: &str, request: RunWorkflow) -> Result<StartedRun, AppError> {
         let Some(workflow) = self.settings.workflows.get(name) else {
             let known = self.settings.workflows.names().join(", ");
+            let name = super::size::excerpt(name, NAME_CHARS);
             return Err(AppError::NotFound(format!("there is no workflow `{name}`; there are: {known}")));
         };
         let (run, wait) = request.validate(who, &self.settings, workflow)?;
@@ -74,7 +76,12 @@ impl App {
         Ok(StartedRun { run: self.run_when_settled(who, id, wait).await?, is_new })
     }
 
-    async fn run_when_settled(&self, who: &Principal, id: WorkflowRunId, wait: u32) -> Result<WorkflowRunResource, AppError> {
+    pub(super) async fn run_when_settled(
+        &self,
+        who: &Principal,
+        id: WorkflowRunId,
+        wait: u32,
+    ) -> Result<WorkflowRunResource, AppError> {
         let mut waiter = self.waiter(Topic::WorkflowRun(id), wait);
         loop {
             let run = self.find_run(who, id).await?;

@@ -4,7 +4,7 @@ use super::{
     Shared,
     server::{CallError, Server},
     state,
-    tell::Thing,
+    tell::{self, Thing},
 };
 use crate::{
     bus::Topic,
@@ -34,6 +34,8 @@ const OVERLAP: TimeDelta = TimeDelta::seconds(10);
 const PAGE: u32 = 500;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(2);
+/// So many of claude-flow's newest tasks are looked at when one may not be on record; others make tasks there, too.
+const NEWEST: u32 = 50;
 /// Our id of the row that says how far changes were told.
 const CURSOR: &str = "";
 
@@ -65,6 +67,8 @@ struct Follower {
     /// What claude-flow does not take, as it is now.
     refused: HashSet<(String, String)>,
     since: DateTime<Utc>,
+    /// Whether something may have been told that is not on record: a server ended, ours or claude-flow's.
+    in_doubt: bool,
     status: MirrorStatus,
     failures: u32,
 }
@@ -83,6 +87,7 @@ pub(super) async fn follow(shared: Arc<Shared>, project: Project, stop: Cancella
         known: HashMap::new(),
         refused: HashSet::new(),
         since: Utc::now() - FIRST_LOOK,
+        in_doubt: true,
         status,
         failures: 0,
     };
@@ -161,6 +166,10 @@ impl Follower {
         let mut from = self.since - OVERLAP;
         loop {
             let (things, upto, is_all) = self.changes(from).await?;
+            if self.in_doubt && !things.is_empty() {
+                self.find_unrecorded().await?;
+                self.in_doubt = false;
+            }
             for thing in things {
                 self.tell(&thing).await?;
             }
@@ -217,6 +226,36 @@ impl Follower {
         self.known.insert(id, mirrored);
         self.show(thing);
         self.status.mirrored_at = Some(Utc::now().trunc_subsecs(6));
+        Ok(())
+    }
+
+    /// Looks among claude-flow's newest records for one that was made by us and is not on record. There is one at most: things
+    /// are told one after the other.
+    async fn find_unrecorded(&mut self) -> Result<(), Trouble> {
+        let known: HashSet<String> = self.known.values().map(|known| known.their_id.clone()).collect();
+        let server = self.connect().await?;
+        let mut records = vec![];
+        let mut calls = Vec::from(tell::newest(NEWEST));
+        while let Some((tool, arguments)) = calls.pop() {
+            match server.call(tool, &arguments).await {
+                Ok(answer) => {
+                    let unknown = tell::listed(&answer).into_iter().filter(|task| !known.contains(task));
+                    calls.extend(unknown.map(|task| tell::task_status(&task)));
+                    records.push(answer);
+                }
+                // Removed meanwhile.
+                Err(CallError::Refused { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for (their_id, our_id) in records.iter().filter_map(tell::origin) {
+            if !self.known.contains_key(&our_id) {
+                // Told nothing that is known, so it is told how it stands now.
+                let mirrored = Mirrored { their_id, told: String::new(), updated_at: Utc::now() };
+                self.shared.store.put_mirrored(&self.project.name, &our_id, &mirrored).await?;
+                self.known.insert(our_id, mirrored);
+            }
+        }
         Ok(())
     }
 
@@ -278,6 +317,7 @@ impl Follower {
         tracing::warn!(%error, project = self.project.name, "the mirror has lost claude-flow; it is started again");
         self.stop_server().await;
         self.failures = self.failures.saturating_add(1);
+        self.in_doubt = true;
         self.note(&error);
         self.tell_status();
     }

@@ -2,6 +2,7 @@
 
 use crate::model::{
     agent::{Agent, AgentStatus, AgentType},
+    id::{ProposalId, SwarmId, TaskId},
     proposal::{Proposal, ProposalStatus},
     swarm::{Swarm, SwarmStatus},
     task::{Task, TaskStatus},
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 const SWARM_AGENTS: u32 = 50;
 /// claude-flow takes 10,000.
 const QUESTION_CHARS: usize = 2_000;
+const MARK: &str = "mas-gateway/";
 /// No id of a swarm: without one, claude-flow would put an agent into its latest swarm.
 const NO_SWARM: &str = "none";
 
@@ -83,7 +85,7 @@ impl Thing {
         match self {
             Self::Swarm(swarm) => {
                 let most = swarm.max_agents.clamp(1, SWARM_AGENTS);
-                let config = json!({"autoScaling": swarm.auto_scale});
+                let config = json!({"autoScaling": swarm.auto_scale, "communicationProtocol": mark(&swarm.id.to_string())});
                 let topology = swarm.topology.as_str();
                 ("swarm_init", json!({"topology": topology, "maxAgents": most, "strategy": "specialized", "config": config}))
             }
@@ -149,6 +151,38 @@ impl Thing {
             Self::Swarm(_) | Self::Task(_) | Self::Proposal(_) | Self::Agent(_) => None,
         }
     }
+}
+
+/// The call that tells of claude-flow's newest swarm, and the one that lists its newest tasks.
+pub(super) fn newest(tasks: u32) -> [Call; 2] {
+    [("swarm_status", json!({})), ("task_list", json!({"limit": tasks}))]
+}
+
+/// The call that tells more of a task than a list does.
+pub(super) fn task_status(their_id: &str) -> Call {
+    ("task_status", json!({"taskId": their_id}))
+}
+
+/// Claude-flow's ids of the tasks in a list.
+pub(super) fn listed(answer: &Value) -> Vec<String> {
+    let tasks = answer["tasks"].as_array().into_iter().flatten();
+    tasks.filter_map(|task| task["taskId"].as_str().map(str::to_owned)).collect()
+}
+
+/// What a record of claude-flow's is about, when we made it: claude-flow's id, and ours.
+pub(super) fn origin(record: &Value) -> Option<(String, String)> {
+    if let Some(swarm) = record["swarmId"].as_str() {
+        let ours = record["config"]["communicationProtocol"].as_str()?.strip_prefix(MARK)?;
+        return Some((swarm.to_owned(), ours.parse::<SwarmId>().ok()?.to_string()));
+    }
+    let ours = record["tags"][0].as_str()?;
+    let is_ours = ours.parse::<TaskId>().is_ok() || ours.parse::<ProposalId>().is_ok();
+    is_ours.then_some((record["taskId"].as_str()?.to_owned(), ours.to_owned()))
+}
+
+/// The one field of a swarm's record that takes any text, so that its record can be found again.
+fn mark(swarm: &str) -> String {
+    format!("{MARK}{swarm}")
 }
 
 fn is_over(swarm: &Swarm) -> bool {
@@ -234,6 +268,9 @@ mod tests {
         let (active, stopped) = (Thing::Swarm(swarm(SwarmStatus::Active)), Thing::Swarm(swarm(SwarmStatus::Stopped)));
         let (tool, arguments) = active.create(None);
         assert_eq!((tool, &arguments["topology"], &arguments["maxAgents"]), ("swarm_init", &json!("star"), &json!(50)));
+        let record = json!({"swarmId": "swarm-1", "config": arguments["config"]});
+        assert_eq!(origin(&record), Some(("swarm-1".to_owned(), active.id())));
+        assert_eq!(origin(&json!({"swarmId": "swarm-2", "config": {"communicationProtocol": "message-bus"}})), None);
         assert_eq!((active.update("swarm-1"), active.check("swarm-1"), active.is_past()), (None, None, false));
         assert_eq!(stopped.check("swarm-1").expect("a look").0, "swarm_status");
         assert_eq!(stopped.update("swarm-1"), Some(("swarm_shutdown", json!({"swarmId": "swarm-1"}))));

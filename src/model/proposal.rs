@@ -95,6 +95,8 @@ pub struct Proposal {
     pub request_hash: String,
     /// Whether a real model or the rehearsal model answers.
     pub provenance: Provenance,
+    /// Its place in the trace of the request that made it, for its turns.
+    pub traceparent: Option<String>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// Last change.

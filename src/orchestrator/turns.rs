@@ -79,7 +79,7 @@ impl Orchestrator {
             swarm_id: None,
             workspace_name: agent.is_none().then(|| run.id.to_string()),
             reviewed: spec.reviewed,
-            traceparent: None,
+            traceparent: run.traceparent.clone(),
             joined_task_id: None,
             on_lost: OnLost::Resume,
             output_schema: spec.output_schema.clone(),

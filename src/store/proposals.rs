@@ -81,6 +81,7 @@ pub(super) struct ProposalRow {
     idempotency_key: Option<String>,
     request_hash: String,
     provenance: String,
+    traceparent: Option<String>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     deadline_at: DateTime<Utc>,
@@ -105,6 +106,7 @@ impl ProposalRow {
             idempotency_key: self.idempotency_key,
             request_hash: self.request_hash,
             provenance: word(&self.provenance)?,
+            traceparent: self.traceparent,
             created_at: self.created_at,
             updated_at: self.updated_at,
             deadline_at: self.deadline_at,
@@ -115,8 +117,8 @@ impl ProposalRow {
 
 const INSERT_PROPOSAL: &str = "INSERT INTO proposal (id, owner, key_id, question, protocol, rules, seats, project, status, generation, \
                                round, timeout_seconds, idempotency_key, request_hash, provenance, created_at, updated_at, \
-                               deadline_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-                               $18) ON CONFLICT (owner, idempotency_key) DO NOTHING";
+                               deadline_at, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
+                               $15, $16, $17, $18, $19) ON CONFLICT (owner, idempotency_key) DO NOTHING";
 const EXISTING_PROPOSAL: &str = "SELECT * FROM proposal WHERE owner = $1 AND idempotency_key = $2";
 const ADVANCE: &str = "UPDATE proposal SET generation = generation + 1, seats = $3, round = $4, status = $5, outcome = $6, \
                        updated_at = $7, ended_at = $8 WHERE id = $1 AND generation = $2 AND status = 'open' RETURNING created_at";
@@ -158,6 +160,7 @@ impl Store {
                     .bind(micros(proposal.created_at))
                     .bind(micros(proposal.updated_at))
                     .bind(micros(proposal.deadline_at))
+                    .bind(proposal.traceparent.as_deref())
                     .execute(&mut *t)
                     .await?
                     .rows_affected();

@@ -128,7 +128,9 @@ impl Store {
     pub async fn insert_swarm(&self, swarm: &Swarm, agents: Vec<Agent>, quota: &Quota) -> Result<Inserted<Swarm>, StoreError> {
         let (db, given) = (self.db.clone(), swarm.clone());
         let work = NewWork { agents, tasks: Vec::new() }.prepare()?;
-        let (checks, key_id) = (quota.checks(true), quota.key_id);
+        let (of_agents, key_id) = (quota.checks(true), quota.key_id.map(KeyId::uuid));
+        // An objective is work as well: a swarm that may not begin with it is not made.
+        let of_tasks = if swarm.objective.is_some() { quota.checks(false) } else { Vec::new() };
         let (stored, over) = uncancelled(async move {
             let (swarm, mut over) = (given, None);
             let stored = on!(tx db, |t| {
@@ -155,8 +157,11 @@ impl Store {
                     .rows_affected();
                 if written == 1 {
                     let _ended = insert_work!(t, work);
-                    // Counted with its own: the last of them must still have been allowed.
-                    over = reached!(t, checks, key_id.map(KeyId::uuid), swarm.created_at, own: 1.0);
+                    over = reached!(t, of_tasks, key_id, swarm.created_at, own: 0.0);
+                    if over.is_none() {
+                        // Counted with its own: the last of them must still have been allowed.
+                        over = reached!(t, of_agents, key_id, swarm.created_at, own: 1.0);
+                    }
                     over.is_none().then_some(())
                 } else {
                     None

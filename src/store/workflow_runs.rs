@@ -107,6 +107,7 @@ struct WorkflowRunRow {
     idempotency_key: Option<String>,
     request_hash: String,
     provenance: String,
+    traceparent: Option<String>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     ended_at: Option<DateTime<Utc>>,
@@ -132,6 +133,7 @@ impl WorkflowRunRow {
             idempotency_key: self.idempotency_key,
             request_hash: self.request_hash,
             provenance: word(&self.provenance)?,
+            traceparent: self.traceparent,
             created_at: self.created_at,
             updated_at: self.updated_at,
             ended_at: self.ended_at,
@@ -162,8 +164,8 @@ impl TurnTaskRow {
 }
 
 const INSERT_RUN: &str = "INSERT INTO workflow_run (id, owner, key_id, workflow, title, definition, input, project, swarm_id, status, \
-                          generation, cancel_requested, idempotency_key, request_hash, provenance, created_at, updated_at) \
-                          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, FALSE, $12, $13, $14, $15, $15) \
+                          generation, cancel_requested, idempotency_key, request_hash, provenance, traceparent, created_at, updated_at) \
+                          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, FALSE, $12, $13, $14, $16, $15, $15) \
                           ON CONFLICT (owner, idempotency_key) DO NOTHING";
 const EXISTING_RUN: &str = "SELECT * FROM workflow_run WHERE owner = $1 AND idempotency_key = $2";
 const INSERT_TRANSITION: &str = "INSERT INTO workflow_transition (run_id, seq, at, kind, data) VALUES ($1, $2, $3, $4, $5)";
@@ -208,6 +210,7 @@ impl Store {
                     .bind(&run.request_hash)
                     .bind(run.provenance.as_str())
                     .bind(micros(run.created_at))
+                    .bind(run.traceparent.as_deref())
                     .execute(&mut *t)
                     .await?
                     .rows_affected();
@@ -292,6 +295,13 @@ impl Store {
         const SQL: &str = "SELECT id, status, cancel_requested, run_id, failure FROM task WHERE workflow_run_id = $1 ORDER BY id";
         let rows: Vec<TurnTaskRow> = on!(read & self.db, |p| sqlx::query_as(SQL).bind(id.uuid()).fetch_all(p).await?);
         rows.into_iter().map(TurnTaskRow::into_task).collect()
+    }
+
+    /// The run that a user began under an idempotency key.
+    pub async fn find_workflow_run(&self, owner: &str, key: &str) -> Result<Option<WorkflowRun>, StoreError> {
+        let row: Option<WorkflowRunRow> =
+            on!(read & self.db, |p| sqlx::query_as(EXISTING_RUN).bind(text(owner)).bind(text(key)).fetch_optional(p).await?);
+        row.map(WorkflowRunRow::into_run).transpose()
     }
 
     /// Marks a run as to be stopped. `None`: there is no such run.

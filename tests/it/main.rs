@@ -19,6 +19,7 @@ mod faults;
 mod files;
 mod gpt;
 mod housekeeping;
+mod kills;
 mod limits;
 mod monitoring;
 mod process;

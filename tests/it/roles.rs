@@ -117,7 +117,8 @@ async fn a_role_whose_cli_is_not_set_up_is_refused_before_anything_is_made() {
         ("/workflows/garden/run", json!({"task": "x"})),
     ] {
         let problem = app.post(path, &body).await.problem(422, "validation_failed");
-        assert_eq!(problem["errors"][0]["field"], "backend", "{path}: {problem}");
+        let field = if path == "/swarm/spawn" { "agents[0].backend" } else { "backend" };
+        assert_eq!(problem["errors"][0]["field"], field, "{path}: {problem}");
     }
     assert_eq!(app.get("/tasks").await.expect(200)["tasks"], json!([]));
     assert_eq!(app.get("/agents").await.expect(200)["agents"], json!([]));

@@ -1,5 +1,6 @@
 //! Swarms of the real Claude Code CLI.
 
+mod awkward;
 mod scaling;
 
 use crate::support::{PATIENCE, TestApp};

@@ -186,6 +186,78 @@ async fn cli_a_request_and_its_run_are_one_trace() {
     assert!(received.headers.iter().all(|headers| headers["authorization"] == "Bearer collectors"));
 }
 
+/// Sends a request within a caller's trace.
+async fn post_in(app: &TestApp, trace: char, path: &str, body: &Value) -> Value {
+    let traceparent = format!("00-{}-{CALLER}-01", trace.to_string().repeat(32));
+    let answer = app.send(app.request(Method::POST, path).header("traceparent", traceparent).json(body)).await;
+    assert!(answer.status.is_success(), "{}", answer.text);
+    answer.json()
+}
+
+/// Panics unless the turn is part of the caller's trace, as a child of a request to this route, or of the making of a task.
+async fn assert_child_of(collector: &Collector, task: &Value, trace: char, parent: &str) {
+    for name in ["claim_task", "run_task"] {
+        let seen = collector.about(name, task).await;
+        assert_eq!(hex(&seen.span.trace_id), trace.to_string().repeat(32), "{seen:?}");
+        assert_eq!(collector.with_id(&seen.span.parent_span_id).await.span.name, parent, "{seen:?}");
+    }
+}
+
+/// The task whose title begins so, once it has ended.
+async fn titled(app: &TestApp, title: &str) -> Value {
+    let waiting = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            ticks.tick().await;
+            let page = app.get("/tasks?limit=200").await.expect(200);
+            let tasks = page["tasks"].as_array().expect("tasks").clone();
+            if let Some(task) =
+                tasks.into_iter().find(|task| task["title"].as_str().is_some_and(|words| words.starts_with(title)))
+            {
+                return app.ended(&task).await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("no task `{title}`"))
+}
+
+#[tokio::test]
+async fn cli_what_teams_do_is_in_the_trace_of_the_request_it_came_from() {
+    let collector = Collector::start().await;
+    let mut app = TestApp::with(&[(URL, &collector.url), ("MAS_RUNNER__ON_SHUTDOWN", "detach")]).await;
+    let agents = json!([{"type": "coordinator"}, {"type": "coder"}]);
+    let body = json!({"topology": "star", "agents": agents, "objective": "Make a door."});
+    let swarm = post_in(&app, '1', "/swarm/spawn", &body).await;
+    // The place in the trace is kept with the run: another server makes its turns.
+    app.kill();
+    app.launch();
+    let run = crate::swarms::run_ended(&app, swarm["active_runs"][0].as_str().expect("a run")).await;
+    assert_eq!(run["status"], "complete", "{run}");
+    for stage in run["stages"].as_array().expect("stages") {
+        assert_child_of(&collector, &json!({"id": stage["task_ids"][0]}), '1', "POST /swarm/spawn").await;
+    }
+
+    let body =
+        json!({"question": "Which?", "options": ["a", "b"], "voters": [{"type": "coder", "count": 2}], "wait_seconds": 40});
+    let proposal = post_in(&app, '2', "/consensus/propose", &body).await;
+    for ballot in proposal["ballots"].as_array().expect("ballots") {
+        let task = app.ended(&json!({"id": ballot["task_id"]})).await;
+        assert_child_of(&collector, &task, '2', "POST /consensus/propose").await;
+    }
+
+    let path = format!("/swarm/{}/messages", swarm["id"].as_str().expect("an id"));
+    let body = json!({"to": "coder", "subject": "From you", "body": "x", "requires_response": true});
+    post_in(&app, '3', &path, &body).await;
+    assert_child_of(&collector, &titled(&app, "Answer: From you").await, '3', "POST /swarm/{id}/messages").await;
+
+    // What an agent writes in its turn belongs to the trace of that turn.
+    let input = json!({"to": "coder-1", "subject": "From an agent", "body": "x", "requires_response": true});
+    let steps = json!({"steps": [{"tool_use": {"name": "mcp__team__send_message", "input": input}}, {"text": "sent"}]});
+    let path = crate::support::path_of(&swarm["agents"][0], "/message");
+    post_in(&app, '4', &path, &json!({"text": format!("REHEARSE:{steps}")})).await;
+    assert_child_of(&collector, &titled(&app, "Answer: From an agent").await, '4', "create_task").await;
+}
+
 #[tokio::test]
 async fn a_run_that_outlives_the_server_stays_in_its_trace() {
     let (collector, place) = (Collector::start().await, tempfile::tempdir().expect("a directory"));

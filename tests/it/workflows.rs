@@ -155,23 +155,6 @@ async fn cli_the_task_of_a_judged_stage_shows_review_and_revision() {
 }
 
 #[tokio::test]
-async fn cli_every_shipped_workflow_completes() {
-    let app = TestApp::start().await;
-    let list = app.get("/workflows").await.expect(200);
-    assert_eq!(list["problems"], json!([]), "{list}");
-    let mut runs = vec![];
-    for workflow in list["workflows"].as_array().expect("workflows") {
-        runs.push(begin(&app, workflow["name"].as_str().expect("a name"), json!({})).await);
-    }
-    assert_eq!(runs.len(), 6);
-    for run in runs {
-        let run = run_until(&app, &run, has_ended).await;
-        assert_eq!(run["status"], "complete", "{run}\n{}", app.last_conversation().await.1);
-        assert!(run["files"].as_array().is_some_and(|files| files[0] == "summary.md" && files.len() > 2), "{run}");
-    }
-}
-
-#[tokio::test]
 async fn cli_a_run_goes_on_exactly_once_wherever_the_server_is_killed() {
     let rules = json!([
         verdict("Review of stage: draft, revision 0", "NEEDS_REVISION", "mend it"),

@@ -135,12 +135,12 @@ impl CreateAgent {
             self.max_processes,
         ]);
         common(&mut refusals, self.name.as_deref(), self.idempotency_key.as_deref());
-        let agent_type = refusals.role(self.agent_type, settings);
+        let agent_type = refusals.role("agent_type", self.agent_type, settings);
         let project = self.project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
         refusals.project(&project, settings);
-        let backend = refusals.backend(self.backend, agent_type, settings);
+        let backend = refusals.backend("backend", self.backend, agent_type, settings);
         if let Some(model) = &self.model {
-            refusals.model(model, &settings.models);
+            refusals.model("model", model, &settings.models);
         }
         if let Some(text) = &self.system_prompt {
             refusals.text("system_prompt", text, SYSTEM_PROMPT_CHARS);
@@ -229,9 +229,9 @@ impl App {
         let wait = refusals.absorb(wait_seconds(request.wait_seconds, 0));
         common(&mut refusals, request.name.as_deref(), request.idempotency_key.as_deref());
         if let Some(model) = &request.model {
-            refusals.model(model, &self.settings.models);
+            refusals.model("model", model, &self.settings.models);
         }
-        refusals.role(Some(source.agent_type), &self.settings);
+        refusals.role("agent_type", Some(source.agent_type), &self.settings);
         refusals.finish()?;
         let asked = serde_json::json!(["fork", id, request.name, request.model]);
         let fork = Agent {

@@ -176,6 +176,7 @@ impl Propose {
             idempotency_key: self.idempotency_key,
             request_hash,
             provenance: settings.provenance,
+            traceparent: crate::trace::current(),
             created_at: now,
             updated_at: now,
             deadline_at: now + TimeDelta::seconds(timeout.into()),
@@ -249,7 +250,7 @@ impl Propose {
                 refusals.check(given.model.is_none(), &field(".model"), || "an agent has its model; leave it out".into());
             }
             if let Some(model) = &given.model {
-                refusals.model(model, &settings.models);
+                refusals.model(&field(".model"), model, &settings.models);
             }
             let weighs = matches!(protocol, Protocol::Quorum | Protocol::Gossip);
             refusals.check(given.weight.is_none() || weighs, &field(".weight"), || {

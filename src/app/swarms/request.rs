@@ -24,6 +24,8 @@ use uuid::Uuid;
 
 /// Most agents of a swarm.
 const SWARM_AGENTS: u32 = 64;
+/// Most entries of a list of agents.
+const GROUPS: usize = 20;
 /// Longest objective, in characters: every agent is told all of it.
 const OBJECTIVE_CHARS: usize = 12_000;
 
@@ -167,15 +169,18 @@ pub(super) struct Group {
 pub(super) fn wanted(agents: &[SwarmAgents], settings: &AppSettings, refusals: &mut Refusals, least: i64) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     refusals.check(!agents.is_empty(), "agents", || "names no agent; give at least one type".into());
-    for asked in agents {
+    refusals.check(agents.len() <= GROUPS, "agents", || format!("has {} entries; give at most {GROUPS}", agents.len()));
+    for (place, asked) in agents.iter().enumerate().take(GROUPS) {
+        let field = |name: &str| format!("agents[{place}].{name}");
         if let Some(model) = &asked.model {
-            refusals.model(model, &settings.models);
+            refusals.model(&field("model"), model, &settings.models);
         }
-        let count = refusals.within::<u32>("agents", Some(asked.count.unwrap_or(1)), least..=SWARM_AGENTS.into()).unwrap_or(0);
+        let count = Some(asked.count.unwrap_or(1));
+        let count = refusals.within::<u32>(&field("count"), count, least..=SWARM_AGENTS.into()).unwrap_or(1);
         let is_new = groups.iter().all(|group| group.agent_type != asked.agent_type);
-        refusals.check(is_new, "agents", || format!("names {} twice; give one entry with the sum", asked.agent_type));
-        let agent_type = refusals.role(Some(asked.agent_type), settings);
-        let backend = refusals.backend(asked.backend, agent_type, settings);
+        refusals.check(is_new, &field("type"), || format!("names {} twice; give one entry with the sum", asked.agent_type));
+        let agent_type = refusals.role(&field("type"), Some(asked.agent_type), settings);
+        let backend = refusals.backend(&field("backend"), asked.backend, agent_type, settings);
         let model = asked.model.clone().or_else(|| settings.roles.model_of(agent_type));
         groups.push(Group { agent_type: asked.agent_type, count, model, backend });
     }
@@ -246,8 +251,8 @@ impl SpawnSwarm {
         let groups = wanted(&self.agents.unwrap_or_else(usual), settings, &mut refusals, 1);
         let total: u32 = groups.iter().map(|group| group.count).sum();
         let max_agents = refusals.within::<u32>("max_agents", self.max_agents, 1..=SWARM_AGENTS.into()).unwrap_or(SWARM_AGENTS);
-        refusals.check((1..=max_agents).contains(&total), "agents", || {
-            format!("{total} agents are outside 1..={max_agents}; name fewer, or more swarms")
+        refusals.check(total <= max_agents, "agents", || {
+            format!("{total} agents are more than 1..={max_agents}; name fewer, or spawn more swarms")
         });
         if let Some(name) = &self.name {
             refusals.line("name", name, NAME_CHARS);

@@ -155,7 +155,7 @@ impl CreateTask {
             max_memory_bytes: self.max_memory_bytes,
             max_processes: self.max_processes,
         });
-        let agent_type = refusals.role(self.agent_type, settings);
+        let agent_type = refusals.role("agent_type", self.agent_type, settings);
         if let Some(swarm) = swarm {
             let settled = |what: &str| format!("the swarm's agents have {what} of their own; leave it out");
             let fits = self.project.as_ref().is_none_or(|project| *project == swarm.project);
@@ -165,9 +165,9 @@ impl CreateTask {
         }
         let project = swarm.map(|swarm| swarm.project.clone()).or(self.project).unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
         refusals.project(&project, settings);
-        let backend = refusals.backend(self.backend, agent_type, settings);
+        let backend = refusals.backend("backend", self.backend, agent_type, settings);
         if let Some(model) = &self.model {
-            refusals.model(model, &settings.models);
+            refusals.model("model", model, &settings.models);
         }
         let timeout = refusals.within("timeout_seconds", self.timeout_seconds, 1..=TIMEOUT_SECONDS.into());
         refusals.budget_usd(self.budget_usd);

@@ -197,6 +197,7 @@ impl RunWorkflow {
             idempotency_key: self.idempotency_key,
             request_hash: request_hash(&asked),
             provenance: settings.provenance,
+            traceparent: crate::trace::current(),
             created_at: now,
             updated_at: now,
             ended_at: None,
@@ -211,7 +212,7 @@ fn backends(workflow: &Workflow, settings: &AppSettings, refusals: &mut Refusals
         for (role, asked) in [(stage.role.as_ref(), stage.backend), (stage.review.as_ref().map(|review| &review.role), None)] {
             let Some(role) = role.and_then(|role| role.parse().ok()) else { continue };
             let before = refusals.0.len();
-            refusals.backend(asked, role, settings);
+            refusals.backend("backend", asked, role, settings);
             for refusal in &mut refusals.0[before..] {
                 refusal.message = format!("of stage `{}`: {}", stage.name, refusal.message);
             }
@@ -228,10 +229,28 @@ fn inputs(workflow: &Workflow, mut given: Map<String, Value>, refusals: &mut Ref
     }
     let mut values = Map::new();
     for (name, field) in &workflow.inputs {
-        match given.remove(name).or_else(|| field.default.clone()) {
+        let given = given.remove(name);
+        if let (Some(given), Some(default)) = (&given, &field.default) {
+            refusals.check(kind(given) == kind(default) || default.is_null(), "inputs_json", || {
+                format!("`{name}` has to be {}, such as {default}: {}", kind(default), field.description)
+            });
+        }
+        match given.or_else(|| field.default.clone()) {
             Some(value) => drop(values.insert(name.clone(), value)),
             None => refusals.check(false, "inputs_json", || format!("`{name}` is missing: {}", field.description)),
         }
     }
     values
+}
+
+/// What a value is, in words.
+const fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }

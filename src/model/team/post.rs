@@ -77,6 +77,17 @@ impl Post {
     }
 }
 
+impl Post {
+    /// With its turns at this place in a trace.
+    #[must_use]
+    pub fn in_trace(mut self, traceparent: Option<&str>) -> Self {
+        for task in &mut self.wake {
+            task.traceparent = traceparent.map(str::to_owned);
+        }
+        self
+    }
+}
+
 /// The members who can take part: those that have not ended.
 pub fn living(members: Vec<Agent>) -> Vec<Agent> {
     members.into_iter().filter(|agent| !agent.status.is_ended() && !agent.terminate_requested).collect()

@@ -74,7 +74,7 @@ pub(super) fn task_of(proposal: &Proposal, record: &BallotRecord, words: String,
         swarm_id: None,
         workspace_name: None,
         reviewed: false,
-        traceparent: None,
+        traceparent: proposal.traceparent.clone(),
         joined_task_id: None,
         // A leader whose process dies is a lost leader: the next term is quicker than its recovery.
         on_lost: if record.phase == Phase::Draft { OnLost::Fail } else { OnLost::Resume },

@@ -55,6 +55,7 @@ pub(super) async fn send(caller: &Caller<'_>, swarm: &Swarm, given: SendMessage)
     };
     let sender = Sender::Agent { id: caller.agent.id, hops, behind: &behind };
     let post = draft.post(swarm, &members, sender, caller.timeout_seconds, Utc::now())?;
+    let post = post.in_trace(caller.task.and_then(|task| task.traceparent.as_deref()));
     let mut answer = json!({
         "message_id": post.message.id,
         "thread_id": post.message.thread_id,

@@ -3,11 +3,14 @@
 
 use super::{run, tool};
 use crate::support::{KEY, TestApp};
-use serde_json::json;
-use std::process::Command;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, process::Command};
 
 /// A stand-in for the agents' CLI: it is installed, and nothing works with it.
 const NO_AGENTS: &str = "#!/bin/sh\n[ \"$1\" = --version ] && exec echo '2.1.0 (Claude Code)'\nexit 1\n";
+
+/// Operations that need an agent at work, a session, a question or a file, and here no agent comes to that.
+const UNREACHED: [&str; 4] = ["answer_workflow_run", "fork_agent", "interrupt_agent", "read_task_file"];
 
 async fn fuzz(key: Option<&str>) {
     let mut app = TestApp::prepared(&[
@@ -29,11 +32,8 @@ async fn fuzz(key: Option<&str>) {
         Ok(seconds) => schemathesis.args(["--max-examples=1000", "--max-time", &seconds]),
         Err(_) => schemathesis.args(["--max-examples=10", "--seed=1", "--generation-database=none"]),
     };
-    let task = app.post("/tasks", &json!({"description": "To be looked at."})).await.expect(201);
-    let agent = app.post("/agents", &json!({"name": "to be used"})).await.expect(201);
-    for (name, thing) in [("MAS_TASK_ID", &task), ("MAS_AGENT_ID", &agent)] {
-        schemathesis.env(name, thing["id"].as_str().expect("an id"));
-    }
+    let answered = app.dir.path().join("answered.json");
+    schemathesis.env("MAS_REAL_IDS", real_ids(&app).await).env("MAS_ANSWERED", &answered);
     if let Some(key) = key {
         schemathesis.args(["--header", &format!("X-MAS-Key: {key}")]);
     }
@@ -47,6 +47,39 @@ async fn fuzz(key: Option<&str>) {
     let paths = document["paths"].as_object().expect("paths");
     let operations: usize = paths.values().map(|item| item.as_object().map_or(0, serde_json::Map::len)).sum();
     assert!(said.contains(&format!("Tested: {operations}\n")), "{operations} operations: {said}");
+    if key.is_some() {
+        let answered: BTreeMap<String, BTreeMap<u16, u64>> =
+            serde_json::from_slice(&std::fs::read(answered).expect("written")).expect("JSON");
+        let missed = answered.iter().filter(|(_, statuses)| !statuses.keys().any(|status| (200..300).contains(status)));
+        let missed: Vec<&str> = missed.map(|(operation, _)| operation.as_str()).collect();
+        assert!(missed.iter().all(|operation| UNREACHED.contains(operation)), "never done: {missed:?} of {answered:?}");
+    }
+}
+
+/// Things to work on, each with its type in its id. What is ended by its operation is there a second time.
+async fn real_ids(app: &TestApp) -> String {
+    let make = async |path: &str, body: Value| app.post(path, &body).await.expect(201)["id"].as_str().expect("an id").to_owned();
+    let swarm = json!({"agents": [{"type": "coder", "count": 2}]});
+    let proposal = json!({"question": "Which?", "voters": [{"type": "coder", "count": 2}]});
+    let mut ids = vec![
+        make("/tasks", json!({"description": "To be looked at."})).await,
+        make("/agents", json!({"name": "to be used"})).await,
+        make("/swarm/spawn", swarm.clone()).await,
+        make("/sparc/run", json!({"task": "To be looked at."})).await,
+        make("/consensus/propose", proposal.clone()).await,
+        format!("stop_swarm={}", make("/swarm/spawn", swarm).await),
+    ];
+    // Cancelled at once, before their turns have failed: cancelling them again is done, too.
+    for (operation, path, body) in [
+        ("cancel_workflow_run", "/workflow-runs", json!({"task": "To be stopped."})),
+        ("cancel_proposal", "/consensus", proposal),
+    ] {
+        let begin = if path == "/consensus" { "/consensus/propose" } else { "/sparc/run" };
+        let id = make(begin, body).await;
+        app.post(&format!("{path}/{id}/cancel"), &json!({})).await;
+        ids.push(format!("{operation}={id}"));
+    }
+    ids.join(" ")
 }
 
 #[tokio::test]
