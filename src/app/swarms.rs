@@ -265,7 +265,6 @@ impl App {
                 app.bus.notify(Topic::Task(task));
             }
             for agent in stopped.agents {
-                app.store.request_termination(agent, now()).await?;
                 app.bus.notify(Topic::Control(agent));
                 app.bus.notify(Topic::Agent(agent));
             }

@@ -20,6 +20,7 @@ use crate::{
         id::WorkflowRunId,
         key::Principal,
         limits::NAME_CHARS,
+        swarm::SwarmStatus,
         workflow::{
             plan::RunState,
             run::{Change, Record, WorkflowRun, WorkflowRunStatus},
@@ -68,7 +69,10 @@ impl App {
                 }
                 Inserted::Existing(known) if known.request_hash == run.request_hash => Ok((known.id, false)),
                 Inserted::Existing(known) => Err(AppError::IdempotencyConflict { first: known.id.to_string() }),
-                Inserted::AgentEnded => Err(AppError::Internal("a run is for no agent".into())),
+                Inserted::AgentEnded => Err(match run.swarm_id {
+                    Some(id) => AppError::SwarmEnded { id, status: SwarmStatus::Stopped },
+                    None => AppError::Internal("a run without a swarm is for no agent".into()),
+                }),
                 Inserted::Refused(limit) => Err(AppError::LimitReached(limit)),
             }
         })

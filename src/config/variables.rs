@@ -2,7 +2,7 @@
 
 /// Variables with a meaning of their own: of `mas`, of scripts and clients, of the tests, and the mark on every process that
 /// an agent starts. They may be in the environment of `mas` as well, and mean nothing to it but for the first two.
-const NO_SETTINGS: [&str; 14] = [
+const NO_SETTINGS: [&str; 16] = [
     "MAS_CONFIG",
     "MAS_BOOTSTRAP_KEY",
     "MAS_URL",
@@ -11,6 +11,8 @@ const NO_SETTINGS: [&str; 14] = [
     "MAS_BIN",
     "MAS_PROCESS_MARKER",
     "MAS_AGENT_ID",
+    "MAS_ANSWERED",
+    "MAS_REAL_IDS",
     "MAS_TASK_ID",
     "MAS_CHAOS_SEEDS",
     "MAS_FUZZ_SECONDS",

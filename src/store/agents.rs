@@ -177,6 +177,22 @@ pub(super) const END_WAITING_OF_TERMINATED: &str = "UPDATE task SET status = 'ca
      WHERE agent_id = $1 AND status = 'created' AND mode IS NOT NULL AND swarm_id IS NULL \
      AND EXISTS (SELECT 1 FROM agent WHERE id = $1 AND status = 'terminated')";
 
+/// Within a transaction: marks an agent as to be ended, ends it at once when it has no process, and cancels what waits for it.
+macro_rules! end_agent {
+    ($t:expr, $agent:expr, $at:expr) => {{
+        use $crate::{
+            model::task::TaskStatus,
+            store::{agents, json::JsonText, meters},
+        };
+        sqlx::query(agents::MARK_TERMINATED).bind($agent).bind($at).execute(&mut *$t).await?;
+        sqlx::query(agents::END_AGENT).bind($agent).execute(&mut *$t).await?;
+        let end = sqlx::query(agents::END_WAITING).bind($agent).bind(TaskStatus::Cancelled.as_str());
+        let end = end.bind(None::<JsonText>).bind($at).execute(&mut *$t).await?;
+        meters::ended(TaskStatus::Cancelled, None, end.rows_affected());
+    }};
+}
+pub(super) use end_agent;
+
 impl Store {
     /// The agent, when there is one and it belongs to `owner` (to anybody, without one).
     pub async fn get_agent(&self, id: AgentId, owner: Option<&str>) -> Result<Option<Agent>, StoreError> {
@@ -247,11 +263,7 @@ impl Store {
         let db = self.db.clone();
         uncancelled(async move {
             let _done: Option<()> = on!(tx db, |t| {
-                sqlx::query(MARK_TERMINATED).bind(id.uuid()).bind(micros(at)).execute(&mut *t).await?;
-                sqlx::query(END_AGENT).bind(id.uuid()).execute(&mut *t).await?;
-                let end = sqlx::query(END_WAITING).bind(id.uuid()).bind(TaskStatus::Cancelled.as_str());
-                let end = end.bind(None::<JsonText>).bind(micros(at)).execute(&mut *t).await?;
-                meters::ended(TaskStatus::Cancelled, None, end.rows_affected());
+                end_agent!(t, id.uuid(), micros(at));
                 Some(())
             });
             Ok(())

@@ -106,7 +106,7 @@ pub(super) const WRITE_TO_AGENT: &str = "UPDATE agent SET durable = TRUE, update
                               AND status NOT IN ('terminated', 'failed', 'lost')";
 
 /// Takes the swarm's row, so that it cannot be stopped meanwhile.
-const HOLD_SWARM: &str = "UPDATE swarm SET updated_at = updated_at WHERE id = $1 AND status = 'active'";
+pub(super) const HOLD_SWARM: &str = "UPDATE swarm SET updated_at = updated_at WHERE id = $1 AND status = 'active'";
 
 const REVIVE_AGENT: &str = "UPDATE agent SET status = 'parked', generation = generation + 1, updated_at = $3, failure = NULL, \
                             terminate_requested = FALSE WHERE id = $1 AND status = $2 AND NOT EXISTS \

@@ -2,7 +2,7 @@
 
 use super::{
     Advanced, Inserted, NewWork, Quota, Store, StoreError,
-    agents::{END_AGENT, END_WAITING, MARK_TERMINATED},
+    agents::end_agent,
     ballots::{Bound, INSERT_BALLOT, UPDATE_BALLOT, bind_ballot},
     db::{micros, on, text, uncancelled, word},
     insert::reached,
@@ -223,11 +223,7 @@ impl Store {
                         running.execute(&mut *t).await?;
                     }
                     for agent in ending {
-                        sqlx::query(MARK_TERMINATED).bind(agent.uuid()).bind(at).execute(&mut *t).await?;
-                        sqlx::query(END_AGENT).bind(agent.uuid()).execute(&mut *t).await?;
-                        let end = sqlx::query(END_WAITING).bind(agent.uuid()).bind(TaskStatus::Cancelled.as_str());
-                        let end = end.bind(None::<JsonText>).bind(at).execute(&mut *t).await?;
-                        meters::ended(TaskStatus::Cancelled, None, end.rows_affected());
+                        end_agent!(t, agent.uuid(), at);
                     }
                     let ended = insert_work!(t, work);
                     if ended.is_none() {

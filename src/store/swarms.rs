@@ -2,7 +2,7 @@
 
 use super::{
     AgentUsage, Inserted, NewWork, Quota, Store, StoreError,
-    agents::AgentRow,
+    agents::{AgentRow, end_agent},
     db::{micros, on, text, uncancelled, word},
     insert::reached,
     meters,
@@ -254,8 +254,8 @@ impl Store {
         .await
     }
 
-    /// Stops a swarm: no objective is taken any more, its runs are to be stopped and its agents to be ended. Nothing happens to
-    /// one that is stopped already. Gives the runs, agents and tasks concerned.
+    /// Stops a swarm: no objective is taken any more, its runs are to be stopped, and its agents are ended, or will be by
+    /// their actors. Nothing happens to one that is stopped already. Gives the runs, agents and tasks concerned.
     pub async fn stop_swarm(&self, id: SwarmId, at: DateTime<Utc>) -> Result<StoppedSwarm, StoreError> {
         const STOP: &str = "UPDATE swarm SET status = 'stopped', generation = generation + 1, updated_at = $2, stopped_at = $2 \
                             WHERE id = $1 AND status <> 'stopped'";
@@ -271,6 +271,9 @@ impl Store {
                 let runs: Vec<Uuid> = sqlx::query_scalar(RUNS).bind(id.uuid()).bind(micros(at)).fetch_all(&mut *t).await?;
                 let agents: Vec<Uuid> = sqlx::query_scalar(AGENTS).bind(id.uuid()).fetch_all(&mut *t).await?;
                 let tasks: Vec<Uuid> = sqlx::query_scalar(TASKS).bind(id.uuid()).bind(micros(at)).fetch_all(&mut *t).await?;
+                for agent in &agents {
+                    end_agent!(t, *agent, micros(at));
+                }
                 Some(StoppedSwarm {
                     runs: runs.into_iter().map(Into::into).collect(),
                     agents: agents.into_iter().map(Into::into).collect(),

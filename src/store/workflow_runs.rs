@@ -3,7 +3,7 @@
 use super::{
     AgentUsage, Inserted, NewWork, Quota, Store, StoreError, TaskChange,
     db::{micros, on, text, uncancelled, word},
-    insert::reached,
+    insert::{HOLD_SWARM, reached},
     json::JsonText,
     meters,
     tasks::change_sql,
@@ -186,13 +186,13 @@ const END_RESTING_AGENTS: &str = "UPDATE agent SET status = 'terminated', genera
                                   AND durable AND (status IN ('parked', 'failed', 'lost') OR (status = 'starting' AND generation = 0))";
 
 impl Store {
-    /// Stores a new run.
+    /// Stores a new run. `AgentEnded`: its swarm was stopped.
     pub async fn insert_workflow_run(&self, run: &WorkflowRun, quota: &Quota) -> Result<Inserted<WorkflowRun>, StoreError> {
         let (db, given) = (self.db.clone(), run.clone());
         let (definition, input) = (JsonText::of(&run.definition)?, JsonText::of(&run.input)?);
         let (checks, key_id) = (quota.checks(false), quota.key_id);
-        let (stored, over) = uncancelled(async move {
-            let (run, mut over) = (given, None);
+        let (stored, over, is_stopped) = uncancelled(async move {
+            let (run, mut over, mut is_stopped) = (given, None, false);
             let stored = on!(tx db, |t| {
                 let written = sqlx::query(INSERT_RUN)
                     .bind(run.id.uuid())
@@ -214,17 +214,24 @@ impl Store {
                     .execute(&mut *t)
                     .await?
                     .rows_affected();
-                if written == 1 {
+                if written == 1 && let Some(swarm) = run.swarm_id {
+                    let active = sqlx::query(HOLD_SWARM).bind(swarm.uuid()).execute(&mut *t).await?.rows_affected();
+                    is_stopped = active == 0;
+                }
+                if is_stopped {
+                    None
+                } else if written == 1 {
                     over = reached!(t, checks, key_id.map(KeyId::uuid), run.created_at, own: 0.0);
                     over.is_none().then_some(())
                 } else {
                     None
                 }
             });
-            Ok((stored, over))
+            Ok((stored, over, is_stopped))
         })
         .await?;
         match (stored, over) {
+            _ if is_stopped => Ok(Inserted::AgentEnded),
             (Some(()), _) => Ok(Inserted::New),
             (None, Some(limit)) => Ok(Inserted::Refused(limit)),
             (None, None) => {

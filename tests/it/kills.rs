@@ -7,10 +7,10 @@ use std::time::Duration;
 
 /// Longest that all runs of a test may take together.
 const PATIENCE: Duration = Duration::from_mins(3);
-/// Turns that end so close to each other are one step: nobody outside sees where one ends.
-const ONE_STEP: TimeDelta = TimeDelta::milliseconds(500);
+/// Turns that end so close to each other may be seen as one step: on a busy machine a look takes its time.
+const ONE_STEP: TimeDelta = TimeDelta::seconds(1);
 
-pub(crate) fn id(thing: &Value) -> String {
+fn id(thing: &Value) -> String {
     thing["id"].as_str().expect("an id").to_owned()
 }
 
@@ -76,7 +76,7 @@ async fn undisturbed(app: &TestApp, runs: &[String]) -> Vec<Value> {
 }
 
 /// The runs once they have ended, with the times at which the server was killed: whenever one of them had moved.
-async fn killed_at_every_step(app: &mut TestApp, runs: &[String]) -> (Vec<Value>, Vec<DateTime<Utc>>) {
+pub(crate) async fn killed_at_every_step(app: &mut TestApp, runs: &[String]) -> (Vec<Value>, Vec<DateTime<Utc>>) {
     let mut kills = vec![];
     let mut seen = vec![String::new(); runs.len()];
     let mut ended: Vec<Option<Value>> = vec![None; runs.len()];
@@ -133,13 +133,14 @@ async fn assert_each_turn_once(app: &TestApp, run: &Value, kills: &[DateTime<Utc
 }
 
 /// Panics unless the runs that were disturbed came out as those that were not.
-async fn assert_same(app: &TestApp, calm: &[Value], disturbed: &[Value], kills: &[DateTime<Utc>]) {
+pub(crate) async fn assert_same(app: &TestApp, calm: &[Value], disturbed: &[Value], kills: &[DateTime<Utc>]) {
     for (calm, run) in calm.iter().zip(disturbed) {
         assert_eq!(calm["status"], "complete", "{calm}\n{}", app.last_conversation().await.1);
         assert_eq!(outcome(run), outcome(calm), "{} after {} kills", calm["workflow"], kills.len());
         assert_eq!(summary(app, run).await, summary(app, calm).await);
         assert!(run["files"].as_array().is_some_and(|files| files[0] == "summary.md" && files.len() > 1), "{run}");
         assert_each_turn_once(app, run, kills).await;
+        assert!(kills.len() >= turns(run).len(), "{} kills: {run}", kills.len());
     }
     eprintln!(
         "{} runs, {} turns, {} kills",
@@ -172,26 +173,4 @@ async fn begin_all(app: &TestApp, workflows: &[&str]) -> Vec<String> {
         runs.push(id(&app.post(&format!("/workflows/{name}/run"), &task).await.expect(201)));
     }
     runs
-}
-
-/// The same objective twice for the same agents: in peace, then with kills.
-#[tokio::test]
-async fn cli_every_topology_completes_also_when_the_server_is_killed_at_every_step() {
-    let mut app = TestApp::with(&[("MAS_RUNNER__ON_SHUTDOWN", "detach"), ("MAS_LIMITS__REQUESTS_PER_MINUTE", "100000")]).await;
-    let agents = json!([{"type": "coordinator"}, {"type": "architect"}, {"type": "coder"}]);
-    let (mut swarms, mut calm) = (vec![], vec![]);
-    for topology in ["star", "hierarchical", "mesh", "ring"] {
-        let body = json!({"topology": topology, "agents": agents, "objective": "Make a door."});
-        let swarm = app.post("/swarm/spawn", &body).await.expect(201);
-        calm.push(swarm["active_runs"][0].as_str().expect("a run").to_owned());
-        swarms.push(id(&swarm));
-    }
-    let calm = undisturbed(&app, &calm).await;
-    let mut disturbed = vec![];
-    for swarm in &swarms {
-        let run = app.post(&format!("/swarm/{swarm}/run"), &json!({"objective": "Make a door."})).await.expect(201);
-        disturbed.push(id(&run));
-    }
-    let (disturbed, kills) = killed_at_every_step(&mut app, &disturbed).await;
-    assert_same(&app, &calm, &disturbed, &kills).await;
 }

@@ -3,7 +3,10 @@
 mod awkward;
 mod scaling;
 
-use crate::support::{PATIENCE, TestApp};
+use crate::{
+    kills,
+    support::{PATIENCE, TestApp},
+};
 use serde_json::{Value, json};
 
 fn id(thing: &Value) -> &str {
@@ -32,9 +35,11 @@ fn leaves(run: &Value) -> Vec<String> {
     stages.filter(|stage| stage["task_ids"].is_array()).map(|stage| stage["path"].as_str().expect("a path").to_owned()).collect()
 }
 
+/// The same objective twice: in peace, then with a server that is killed at every step.
 #[tokio::test]
-async fn cli_each_topology_completes_an_objective_with_its_own_shape_of_runs() {
-    let app = TestApp::start().await;
+async fn cli_each_topology_completes_an_objective_with_its_own_shape_of_runs_however_often_the_server_is_killed() {
+    let settings = [("MAS_RUNNER__ON_SHUTDOWN", "detach"), ("MAS_LIMITS__REQUESTS_PER_MINUTE", "100000")];
+    let mut app = TestApp::with(&settings).await;
     let agents = json!([{"type": "coordinator"}, {"type": "architect"}, {"type": "coder", "count": 2}]);
     let mut runs = vec![];
     for topology in ["star", "hierarchical", "mesh", "ring"] {
@@ -48,11 +53,12 @@ async fn cli_each_topology_completes_an_objective_with_its_own_shape_of_runs() {
         assert_eq!((&again["id"], &again["active_runs"]), (&swarm["id"], &swarm["active_runs"]), "one swarm, one run");
         runs.push((topology, swarm["active_runs"][0].as_str().expect("a run").to_owned(), id(&swarm).to_owned()));
     }
-    for (topology, run, swarm) in runs {
-        let run = run_ended(&app, &run).await;
+    let (mut calm, mut disturbed) = (vec![], vec![]);
+    for (topology, run, swarm) in &runs {
+        let run = run_ended(&app, run).await;
         assert_eq!(run["status"], "complete", "{topology}: {run}");
         let shape = leaves(&run).join(" ");
-        match topology {
+        match *topology {
             "star" => assert_eq!(shape, "split architect_1 coder_2 coder_3 merge"),
             "hierarchical" => assert_eq!(
                 shape,
@@ -73,7 +79,14 @@ async fn cli_each_topology_completes_an_objective_with_its_own_shape_of_runs() {
             let task = app.get(&format!("/tasks/{}", stage["task_ids"][0].as_str().expect("an id"))).await.expect(200);
             assert!(members.contains(&&task["agent_id"]), "{task}");
         }
+        calm.push(run);
     }
+    for (.., swarm) in &runs {
+        let run = app.post(&format!("/swarm/{swarm}/run"), &json!({"objective": "Make a door."})).await.expect(201);
+        disturbed.push(id(&run).to_owned());
+    }
+    let (disturbed, kills) = kills::killed_at_every_step(&mut app, &disturbed).await;
+    kills::assert_same(&app, &calm, &disturbed, &kills).await;
 }
 
 #[tokio::test]

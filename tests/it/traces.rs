@@ -228,7 +228,8 @@ async fn cli_what_teams_do_is_in_the_trace_of_the_request_it_came_from() {
     let agents = json!([{"type": "coordinator"}, {"type": "coder"}]);
     let body = json!({"topology": "star", "agents": agents, "objective": "Make a door."});
     let swarm = post_in(&app, '1', "/swarm/spawn", &body).await;
-    // The place in the trace is kept with the run: another server makes its turns.
+    // The place in the trace is kept with the run: another server makes its turns, once this one has told of the request.
+    until("the request", || collector.spans().iter().any(|seen| seen.span.name == "POST /swarm/spawn")).await;
     app.kill();
     app.launch();
     let run = crate::swarms::run_ended(&app, swarm["active_runs"][0].as_str().expect("a run")).await;

@@ -195,31 +195,37 @@ async fn cli_proposals_of_every_protocol_survive_a_server_that_is_killed_at_ever
             restart(&mut app);
         }
     }
-    let mut turns = 0;
+    let (mut turns, mut needless) = (0, 0);
     for ((protocol, _, decision, asked), ended) in table.iter().zip(&seen) {
         assert_eq!((&ended["status"], &ended["decision"]), (&json!("decided"), &json!(decision)), "{protocol}: {ended}");
         let made: Vec<String> = ballots(ended)
             .iter()
             .map(|words| {
                 let words: Vec<&str> = words.split(' ').collect();
-                assert_eq!((words[4], words[5]), ("#1", "cast"), "{protocol}: {ended}");
+                // A majority may have acknowledged a draft before the last voter did.
+                let is_needless = *protocol == "raft" && words[1] == "acknowledge" && words[5] == "abstained";
+                needless += usize::from(is_needless);
+                assert!(words[4] == "#1" && (words[5] == "cast" || is_needless), "{protocol}: {ended}");
                 format!("{} {} {}", words[0], words[1], words[3])
             })
             .collect();
         assert_eq!(made, *asked, "{protocol}: {ended}");
         turns += made.len();
-        // A quorum's voters are tasks without agents that stay.
-        if *protocol != "quorum" {
+        // Who is asked once is no agent that stays.
+        if ended["voters"][0]["agent_id"].is_string() {
             assert_voters_ended(&app, ended).await;
         }
     }
     let page = app.get("/tasks?limit=200").await.expect(200);
     let tasks = page["tasks"].as_array().expect("tasks");
     assert_eq!(tasks.len(), turns, "a turn for each ballot: {page}");
+    let mut stopped = 0;
     for task in tasks {
         let results = app.events(task).await.into_iter().filter(|event| event["kind"] == "result").count();
-        assert_eq!((&task["status"], results), (&json!("complete"), 1), "{task}");
+        stopped += usize::from(task["status"] == "cancelled");
+        assert!(results == 1 || task["status"] == "cancelled" && results == 0, "{results} results: {task}");
     }
+    assert!(stopped <= needless && needless <= 1, "{stopped} of {needless}: {page}");
     eprintln!("{} proposals, {turns} turns, {kills} kills", table.len());
 }
 

@@ -4,8 +4,22 @@ use crate::{
     auth::make_key,
     support::{TestApp, path_of},
 };
+use chrono::{SubsecRound, Utc};
+use mas_gateway::{
+    model::{
+        agent::AgentStatus,
+        id::{SwarmId, WorkflowRunId},
+        run::Provenance,
+        workflow::{
+            Workflow,
+            run::{RunInput, WorkflowRun, WorkflowRunStatus},
+        },
+    },
+    store::{Inserted, Quota, Store},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const NONE: [&str; 3] = [
     "/swarm/swarm_0193f2a87c3e7d10b5a1c2d3e4f50617",
@@ -18,6 +32,14 @@ async fn app() -> TestApp {
     TestApp::with(&[("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude")]).await
 }
 
+/// A server whose agents start, and never come to an end of that.
+async fn busy(settings: &[(&str, &str)]) -> TestApp {
+    let mut app = TestApp::prepared(settings).await;
+    app.script("#!/bin/sh\n[ \"$1\" = --version ] && exec echo '2.1.0 (Claude Code)'\nexec sleep 600\n");
+    app.launch();
+    app
+}
+
 fn id(thing: &Value) -> String {
     thing["id"].as_str().expect("an id").to_owned()
 }
@@ -27,8 +49,8 @@ async fn refused(app: &TestApp, path: &str, body: &Value, field: &str, words: &s
     let answer = app.post(path, body).await;
     let problem = answer.problem(422, "validation_failed");
     let errors = problem["errors"].as_array().expect("errors");
-    let named = errors.iter().find(|error| error["field"] == field).unwrap_or_else(|| panic!("{field} is not named: {problem}"));
-    assert!(named["message"].as_str().is_some_and(|message| message.contains(words)), "{body}: {problem}");
+    let is_meant = |error: &Value| error["field"] == field && error["message"].as_str().is_some_and(|text| text.contains(words));
+    assert!(errors.iter().any(is_meant), "{field}, {words}: {problem}");
 }
 
 async fn assert_nothing_made(app: &TestApp) {
@@ -125,7 +147,7 @@ async fn nonsense_is_refused_with_its_field_and_nothing_is_made() {
 
 #[tokio::test]
 async fn a_swarm_that_is_stopped_takes_nothing_and_repeated_requests_get_what_they_got() {
-    let app = app().await;
+    let app = busy(&[]).await;
     let spawn = json!({"topology": "star", "agents": [{"type": "coordinator"}, {"type": "coder"}], "objective": "Tür 🚪 \u{202e}", "idempotency_key": "door"});
     let swarm = app.post("/swarm/spawn", &spawn).await.expect(201);
     let mut other = spawn.clone();
@@ -239,9 +261,7 @@ async fn what_belongs_to_others_is_not_there_and_a_key_without_the_scope_changes
 #[tokio::test]
 async fn a_swarm_comes_with_its_objective_or_not_at_all() {
     let settings = [("MAS_LIMITS__MAX_QUEUED_TASKS", "1"), ("MAS_RUNNER__MAX_LIVE_AGENTS", "1")];
-    let mut app = TestApp::prepared(&settings).await;
-    app.script("#!/bin/sh\n[ \"$1\" = --version ] && exec echo '2.1.0 (Claude Code)'\nexec sleep 600\n");
-    app.launch();
+    let app = busy(&settings).await;
     let first = app.post("/tasks", &json!({"description": "Takes the place."})).await.expect(201);
     crate::support::until("the place is taken", || !app.running().is_empty()).await;
     let second = app.post("/tasks", &json!({"description": "Waits."})).await.expect(201);
@@ -253,4 +273,54 @@ async fn a_swarm_comes_with_its_objective_or_not_at_all() {
         let path = format!("/tasks/{}/cancel", id(task));
         app.post(&path, &json!({"wait_seconds": 30})).await.expect(200);
     }
+}
+
+/// The server may die right after any transaction: what belongs to a stop is one.
+#[tokio::test]
+async fn a_stop_is_one_step_and_nothing_is_begun_after_it() {
+    let app = app().await;
+    let swarm = app.post("/swarm/spawn", &json!({"agents": [{"type": "coder", "count": 3}]})).await.expect(201);
+    let swarm: SwarmId = id(&swarm).parse().expect("an id");
+    let store = Store::connect(&app.store_url()).await.expect("opens");
+    let now = Utc::now().trunc_subsecs(6);
+    let agents = store.stop_swarm(swarm, now).await.expect("stopped").agents;
+    assert_eq!(agents.len(), 3);
+    for agent in store.list_members(swarm).await.expect("members") {
+        assert_eq!(agent.status, AgentStatus::Terminated, "{agent:?}");
+    }
+    let definition = Workflow {
+        name: "late".into(),
+        description: "Comes between a look at the swarm and its stop.".into(),
+        inputs: BTreeMap::new(),
+        max_turns: 1,
+        stages: vec![],
+        result: None,
+    };
+    let late = WorkflowRun {
+        id: WorkflowRunId::generate(),
+        owner: "admin".into(),
+        key_id: None,
+        workflow: definition.name.clone(),
+        title: "late".into(),
+        definition,
+        input: RunInput::default(),
+        project: "default".into(),
+        swarm_id: Some(swarm),
+        status: WorkflowRunStatus::Running,
+        generation: 0,
+        cancel_requested: false,
+        result: None,
+        failure: None,
+        idempotency_key: None,
+        request_hash: String::new(),
+        provenance: Provenance::Rehearsal,
+        traceparent: None,
+        created_at: now,
+        updated_at: now,
+        ended_at: None,
+    };
+    let refused = store.insert_workflow_run(&late, &Quota::default()).await.expect("an answer");
+    assert!(matches!(refused, Inserted::AgentEnded), "{refused:?}");
+    store.close().await;
+    assert_eq!(app.get("/workflow-runs").await.expect(200)["runs"], json!([]));
 }
