@@ -1,17 +1,34 @@
 //! The command line. `serve` is the composition root; data goes to stdout, everything else to stderr.
+//!
+//! Commands about the work itself are clients of the HTTP API (`client`, `remote`): they know nothing of `app` and `store`.
 
+mod agent;
+mod attach;
 mod backup;
+mod client;
 mod config;
+mod consensus;
 mod doctor;
 mod gc;
 mod gpt;
+mod harmless;
 mod key;
 mod log;
 mod model;
 mod openapi;
 mod output;
+mod progress;
 mod rehearsal;
+mod remote;
+mod role;
 mod serve;
+mod session;
+mod show;
+mod sparc;
+mod swarm;
+mod task;
+mod team;
+mod transcript;
 mod workflow;
 
 use crate::{
@@ -21,6 +38,8 @@ use crate::{
 };
 use clap::{Parser, Subcommand};
 use output::complain;
+use remote::Asking;
+use session::Haste;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 /// Runs real CLI coding agents under supervision, behind an authenticated API.
@@ -86,6 +105,10 @@ enum Command {
         #[arg(long)]
         stderr: bool,
     },
+    /// Look at an agent live: its transcript as it comes, a line to send it texts, Esc to interrupt it. Leaving changes
+    /// nothing for the agent. Without a terminal the transcript is printed as plain text, followed until the agent's end; nothing is
+    /// read from stdin then
+    Attach(attach::AttachArgs),
     /// Copy the database to a file, while the server works
     Backup(backup::BackupArgs),
     /// Put a copy made by `mas backup` in the place of the database, while no server works
@@ -100,13 +123,38 @@ enum Command {
         #[command(subcommand)]
         command: gpt::GptCommand,
     },
-    /// Look at files of workflows
-    Workflow {
-        #[command(flatten)]
-        common: Common,
-        #[command(subcommand)]
-        command: workflow::WorkflowCommand,
-    },
+    /// Begin work by a team of agents, and follow it to its end
+    Start(session::StartArgs),
+    /// Show the server and everything that has not ended
+    Status(session::StatusArgs),
+    /// Print what an agent wrote and did
+    Logs(session::LogsArgs),
+    /// Print what the agents of a swarm wrote to each other and to you
+    Messages(session::MessagesArgs),
+    /// Stop everything that runs: swarms, workflow runs, proposals, tasks (with an admin key: everybody's)
+    Stop(session::EndArgs),
+    /// Stop everything that runs without waiting for it, and end all agents (with an admin key: everybody's)
+    Kill(session::EndArgs),
+    /// End agents that rest after finished work, and reclaim worktrees
+    ///
+    /// Agents of active swarms, open runs and open proposals stay, and so do those with messages that wait. Where the server is
+    /// this machine's, the rest is done as by `mas gc`, with worktrees of any age: branches stay, and so does every worktree with
+    /// work that is on no branch.
+    Clean(session::CleanArgs),
+    /// Pieces of work
+    Task(Asking<task::TaskCommand>),
+    /// Workers that keep their conversation
+    Agent(Asking<agent::AgentCommand>),
+    /// Teams of agents
+    Swarm(Asking<swarm::SwarmCommand>),
+    /// Questions that several agents decide
+    Consensus(Asking<consensus::ConsensusCommand>),
+    /// Specification, pseudocode, architecture, refinement, completion
+    Sparc(Asking<sparc::SparcCommand>),
+    /// Workflows, their files and their runs
+    Workflow(Asking<workflow::WorkflowCommand>),
+    /// Kinds of agents
+    Role(Asking<role::RoleCommand>),
     /// Serve only the rehearsal model
     Rehearsal(rehearsal::RehearsalArgs),
     /// Be the rehearsal model of a server (started by the server)
@@ -121,13 +169,13 @@ enum Command {
 }
 
 /// Flags of every command that reads the configuration.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 struct Common {
     /// Where the database, keys and agents live
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true, display_order = 90)]
     data_dir: Option<PathBuf>,
     /// Configuration file (default: `mas.toml` here, if there is one)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true, display_order = 91)]
     config: Option<PathBuf>,
 }
 
@@ -161,19 +209,31 @@ impl Cli {
             Command::Log { common, agent, stderr } => {
                 Config::load(&common.flags()).map_err(Into::into).and_then(|config| log::run(&config, agent, stderr))
             }
+            Command::Attach(arguments) => attach::run(arguments),
             Command::Backup(arguments) => backup::back_up(arguments),
             Command::Restore(arguments) => backup::restore(arguments),
             Command::Openapi { command } => openapi::run(&command),
             Command::Gpt { command } => gpt::run(command),
-            Command::Workflow { common, command } => {
-                Config::load(&common.flags()).map_err(Into::into).map(|config| workflow::run(&config, &command))
-            }
+            Command::Start(arguments) => session::start(arguments),
+            Command::Status(arguments) => session::status(&arguments),
+            Command::Logs(arguments) => session::logs(&arguments),
+            Command::Messages(arguments) => session::messages(&arguments),
+            Command::Stop(arguments) => session::end(&arguments, Haste::Stop),
+            Command::Kill(arguments) => session::end(&arguments, Haste::Kill),
+            Command::Clean(arguments) => session::clean(&arguments),
+            Command::Task(asking) => asking.run(task::run),
+            Command::Agent(asking) => asking.run(agent::run),
+            Command::Swarm(asking) => asking.run(swarm::run),
+            Command::Consensus(asking) => asking.run(consensus::run),
+            Command::Sparc(asking) => asking.run(sparc::run),
+            Command::Workflow(asking) => workflow::run(asking),
+            Command::Role(asking) => asking.run(role::run),
             Command::Model(arguments) => model::run(&arguments),
             Command::Rehearsal(arguments) => rehearsal::run(&arguments),
         };
         outcome.unwrap_or_else(|error: anyhow::Error| {
             complain(&format!("error: {error:#}"));
-            ExitCode::FAILURE
+            remote::exit_code(&error)
         })
     }
 }

@@ -6,6 +6,7 @@ mod data_dir;
 mod files;
 mod gc;
 mod project;
+mod remote;
 mod telemetry;
 mod tunnel;
 mod validate;
@@ -16,6 +17,7 @@ pub use data_dir::{DataDir, write_private};
 pub use files::Files;
 pub use gc::Gc;
 pub use project::ProjectSettings;
+pub use remote::ClientVariables;
 pub use telemetry::Telemetry;
 pub use tunnel::Tunnel;
 

@@ -108,7 +108,10 @@ pub(super) async fn list_events(
     if !is_socket && !wants_stream(&headers) {
         return Ok(state.bounded(StatusCode::OK, state.app.list_events(who, &query).await?).into_response());
     }
-    query.after = last_event_id(&headers)?.or(query.after);
+    if let Some(seen) = last_event_id(&headers)? {
+        // A client that comes back wants what it has not seen, wherever it began.
+        (query.after, query.last) = (Some(seen), None);
+    }
     let reader = state.app.stream_events(who, &query).await?;
     if !is_socket {
         let open = OpenStream::new("sse");

@@ -12,6 +12,11 @@ use anyhow::bail;
 use std::process::ExitCode;
 
 pub(super) fn run(config: &Config, dry_run: bool) -> anyhow::Result<ExitCode> {
+    Ok(report(&reclaim(config, dry_run)?, dry_run))
+}
+
+/// Reclaims, and tells what became of each thing.
+pub(super) fn reclaim(config: &Config, dry_run: bool) -> anyhow::Result<Vec<Item>> {
     let data = DataDir(config.server.data_dir.clone());
     // A new, empty store would know nothing of what is there.
     if config.store.url.is_empty() && !data.database().is_file() {
@@ -22,11 +27,12 @@ pub(super) fn run(config: &Config, dry_run: bool) -> anyhow::Result<ExitCode> {
         let mode = Mode { dry_run, measure_all: true };
         let items = collect(&store, &data, &config.agent_env, &config.gc, mode).await;
         store.close().await;
-        Ok(report(&items?, dry_run))
+        Ok(items?)
     })
 }
 
-fn report(items: &[Item], dry_run: bool) -> ExitCode {
+/// Prints what became of each thing.
+pub(super) fn report(items: &[Item], dry_run: bool) -> ExitCode {
     let (mut removed, mut bytes, mut failed) = (0_usize, 0, 0_usize);
     for item in items {
         let action = match &item.action {

@@ -1,7 +1,8 @@
 //! Which environment variables are settings.
 
 /// Variables with a meaning of their own: of `mas`, of scripts and clients, of the tests, and the mark on every process that
-/// an agent starts. They may be in the environment of `mas` as well, and mean nothing to it but for the first two.
+/// an agent starts. They may be in the environment of `mas` as well, and mean nothing to its settings but for the first two;
+/// [`super::ClientVariables`] reads the next two.
 const NO_SETTINGS: [&str; 16] = [
     "MAS_CONFIG",
     "MAS_BOOTSTRAP_KEY",

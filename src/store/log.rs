@@ -55,15 +55,21 @@ impl LoggedRow {
 
 /// A sub-query rather than a join, which a planner might begin at the wrong end.
 const SELECT: &str = "SELECT event.*, (SELECT provenance FROM agent WHERE agent.id = event.agent_id) AS provenance FROM event WHERE cursor BETWEEN ";
+const SELECT_CURSOR: &str = "SELECT cursor FROM event WHERE cursor BETWEEN ";
 
-fn select<'a, D: sqlx::Database>(filter: &EventFilter<'a>, cursors: RangeInclusive<i64>, limit: u32) -> sqlx::QueryBuilder<D>
+/// The rows of `selected` that pass the filter; what follows `WHERE` is complete.
+fn matching<'a, D: sqlx::Database>(
+    selected: &'static str,
+    filter: &EventFilter<'a>,
+    cursors: RangeInclusive<i64>,
+) -> sqlx::QueryBuilder<D>
 where
     i64: sqlx::Encode<'a, D> + sqlx::Type<D>,
     uuid::Uuid: sqlx::Encode<'a, D> + sqlx::Type<D>,
     String: sqlx::Encode<'a, D> + sqlx::Type<D>,
     &'static str: sqlx::Encode<'a, D> + sqlx::Type<D>,
 {
-    let mut query = sqlx::QueryBuilder::new(SELECT);
+    let mut query = sqlx::QueryBuilder::new(selected);
     query.push_bind(*cursors.start()).push(" AND ").push_bind(*cursors.end());
     if let Some(owner) = filter.owner {
         query.push(" AND owner = ").push_bind(text(owner).into_owned());
@@ -82,7 +88,35 @@ where
         }
         query.push(")");
     }
+    query
+}
+
+fn select<'a, D: sqlx::Database>(filter: &EventFilter<'a>, cursors: RangeInclusive<i64>, limit: u32) -> sqlx::QueryBuilder<D>
+where
+    i64: sqlx::Encode<'a, D> + sqlx::Type<D>,
+    uuid::Uuid: sqlx::Encode<'a, D> + sqlx::Type<D>,
+    String: sqlx::Encode<'a, D> + sqlx::Type<D>,
+    &'static str: sqlx::Encode<'a, D> + sqlx::Type<D>,
+{
+    let mut query = matching(SELECT, filter, cursors);
     query.push(" ORDER BY cursor LIMIT ").push_bind(i64::from(limit));
+    query
+}
+
+/// The cursor of the event before the last `count`.
+fn select_before_last<'a, D: sqlx::Database>(
+    filter: &EventFilter<'a>,
+    cursors: RangeInclusive<i64>,
+    count: u32,
+) -> sqlx::QueryBuilder<D>
+where
+    i64: sqlx::Encode<'a, D> + sqlx::Type<D>,
+    uuid::Uuid: sqlx::Encode<'a, D> + sqlx::Type<D>,
+    String: sqlx::Encode<'a, D> + sqlx::Type<D>,
+    &'static str: sqlx::Encode<'a, D> + sqlx::Type<D>,
+{
+    let mut query = matching(SELECT_CURSOR, filter, cursors);
+    query.push(" ORDER BY cursor DESC LIMIT 1 OFFSET ").push_bind(i64::from(count));
     query
 }
 
@@ -102,6 +136,20 @@ impl Store {
         let rows: Vec<LoggedRow> = on!(read & self.db, |p| select(filter, cursors, limit).build_query_as().fetch_all(p).await?);
         rows.into_iter().map(LoggedRow::into_logged).collect()
     }
+
+    /// The cursor after which the last `count` events follow that pass the filter with a cursor in `cursors`; the one before the
+    /// range when there are no more than that.
+    pub async fn cursor_before_last(
+        &self,
+        filter: &EventFilter<'_>,
+        cursors: RangeInclusive<i64>,
+        count: u32,
+    ) -> Result<i64, StoreError> {
+        let before = *cursors.start() - 1;
+        let found: Option<i64> =
+            on!(read & self.db, |p| select_before_last(filter, cursors, count).build_query_scalar().fetch_optional(p).await?);
+        Ok(found.unwrap_or(before))
+    }
 }
 
 #[cfg(test)]
@@ -110,8 +158,8 @@ mod tests {
     use sqlx::{AssertSqlSafe, Execute, Sqlite};
 
     /// How `SQLite` means to run the query for `filter`.
-    async fn plan(store: &Store, filter: &EventFilter<'_>) -> String {
-        let sql = select::<Sqlite>(filter, 1..=9, 9).build().sql().as_str().to_owned();
+    async fn plan(store: &Store, mut query: sqlx::QueryBuilder<Sqlite>) -> String {
+        let sql = query.build().sql().as_str().to_owned();
         let crate::store::db::Db::Sqlite { r, .. } = &store.db else { panic!("not SQLite") };
         let steps: Vec<(i64, i64, i64, String)> =
             sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(r).await.expect("a plan");
@@ -132,8 +180,10 @@ mod tests {
             (EventFilter { agent, ..all }, "event_of_agent (agent_id=? AND cursor>? AND cursor<?)"),
             (EventFilter { task, agent, ..all }, "AND cursor>? AND cursor<?)"),
         ] {
-            let plan = plan(&store, &filter).await;
-            assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{filter:?}:\n{plan}");
+            for query in [select(&filter, 1..=9, 9), select_before_last(&filter, 1..=9, 9)] {
+                let plan = plan(&store, query).await;
+                assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{filter:?}:\n{plan}");
+            }
         }
     }
 }

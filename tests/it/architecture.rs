@@ -122,6 +122,41 @@ fn modules_use_only_what_the_table_allows() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Commands about the work itself see what every client sees.
+#[test]
+fn commands_that_ask_a_server_know_only_its_api() {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli");
+    let (mut files, mut wrong) = (vec![], vec![]);
+    rust_files(&place, &mut files);
+    for file in files {
+        let name = file.strip_prefix(&place).expect("below cli").with_extension("");
+        let stem = name.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+        let clients = [
+            "agent",
+            "attach",
+            "client",
+            "consensus",
+            "progress",
+            "remote",
+            "role",
+            "session",
+            "show",
+            "sparc",
+            "swarm",
+            "task",
+            "team",
+            "transcript",
+            "workflow",
+        ];
+        let used = used_modules(&fs::read_to_string(&file).expect("readable"));
+        let foreign = used.iter().find(|used| !["cli", "config", "model"].contains(&used.as_str()));
+        if let Some(foreign) = foreign.filter(|_| clients.contains(&stem.as_str())) {
+            wrong.push(format!("{} uses crate::{foreign}", name.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn files_say_their_purpose_and_stay_small() {
     let (mut files, mut wrong) = (vec![], vec![]);

@@ -6,9 +6,11 @@
 
 mod agents;
 mod architecture;
+mod attach;
 mod auth;
 mod chatgpt;
 mod claude_flow;
+mod cli;
 mod clients;
 mod commands;
 mod consensus;

@@ -25,6 +25,8 @@ use utoipa::{IntoParams, ToSchema};
 
 /// Cursors looked at by one query for certain kinds: rows of other kinds cost time, too.
 const WINDOW: i64 = 10_000;
+/// Most events `last` may ask for.
+const MOST_LAST: u32 = 1_000;
 /// Windows looked at for one answer; the rest comes with the next cursor.
 const MOST_WINDOWS: u32 = 50;
 
@@ -36,6 +38,9 @@ pub struct EventLogQuery {
     /// Only events after this cursor: `next_cursor` of the answer before. Left out: from the beginning.
     #[param(nullable = false, minimum = 0)]
     pub after: Option<i64>,
+    /// Begin with the last this many of the events asked for, 1 to 1000, instead of after a cursor. What comes is still oldest first.
+    #[param(nullable = false, minimum = 1, maximum = 1000)]
+    pub last: Option<i64>,
     /// Most events to return, 1 to 200. Left out: 50.
     #[param(nullable = false, minimum = 1, maximum = 200)]
     pub limit: Option<i64>,
@@ -118,10 +123,10 @@ impl Selection {
 impl App {
     /// A page of all events the caller may see; with `wait_seconds` it waits for the first one.
     pub async fn list_events(&self, who: &Principal, query: &EventLogQuery) -> Result<EventLogPage, AppError> {
-        let mut cursor = event_cursor(query.after.unwrap_or(0))?;
         let limit = page_limit(query.limit)?;
         let seconds = wait_seconds(query.wait_seconds, 0)?;
         let selection = self.select_events(who, query).await?;
+        let mut cursor = self.first_cursor(query, &selection).await?;
         let mut waiter = self.waiter(selection.topic(), seconds);
         loop {
             let page = self.read_log(&selection, cursor, limit, self.settings.page_chars()).await?;
@@ -135,8 +140,8 @@ impl App {
     /// A reader of all events the caller may see, from a cursor on and without end. `limit` and `wait_seconds` mean
     /// nothing to it.
     pub async fn stream_events(&self, who: &Principal, query: &EventLogQuery) -> Result<EventReader, AppError> {
-        let cursor = event_cursor(query.after.unwrap_or(0))?;
         let selection = self.select_events(who, query).await?;
+        let cursor = self.first_cursor(query, &selection).await?;
         Ok(EventReader {
             app: self.clone(),
             key: KeyWatch::new(who.clone()),
@@ -146,6 +151,20 @@ impl App {
             head: 0,
             ready: VecDeque::new(),
         })
+    }
+
+    /// Where to begin.
+    async fn first_cursor(&self, query: &EventLogQuery, selection: &Selection) -> Result<i64, AppError> {
+        let Some(last) = query.last else { return event_cursor(query.after.unwrap_or(0)) };
+        if query.after.is_some() {
+            return Err(AppError::field("last", "goes without `after`: either the last events or those after a cursor"));
+        }
+        let count = u32::try_from(last).ok().filter(|count| (1..=MOST_LAST).contains(count));
+        let count = count.ok_or_else(|| AppError::field("last", format!("{last} is outside 1..={MOST_LAST}")))?;
+        let head = self.store.last_cursor().await?;
+        // No further back than one answer would look forward.
+        let first = (head - WINDOW * i64::from(MOST_WINDOWS)).max(0) + 1;
+        Ok(self.store.cursor_before_last(&selection.filter(), first..=head, count).await?)
     }
 
     /// Checks the filters. A task or an agent is looked up once: it never changes its owner.

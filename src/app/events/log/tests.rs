@@ -33,6 +33,35 @@ async fn cursors(test: &TestApp, who: &Principal, query: &EventLogQuery) -> Vec<
 }
 
 #[tokio::test]
+async fn the_last_events_are_found_whatever_lies_between() {
+    let test = TestApp::start().await;
+    let (mut ann, mut bob) = (work_of(&test, "ann").await, work_of(&test, "bob").await);
+    for n in 0..4 {
+        test.say(&mut ann, &n.to_string()).await;
+        test.say(&mut bob, "other").await;
+    }
+    let who = user("ann");
+    let all = cursors(&test, &who, &EventLogQuery::default()).await;
+    for (last, skipped) in [(1, all.len() - 1), (3, all.len() - 3), (1_000, 0)] {
+        let found = cursors(&test, &who, &query(|query| query.last = Some(last))).await;
+        assert_eq!(found, all[skipped..], "the last {last}");
+    }
+    let said = query(|query| (query.last, query.kind) = (Some(2), Some("message".into())));
+    let page = test.app.list_events(&who, &said).await.expect("read");
+    assert!(page.events.len() == 2 && page.events.iter().all(|event| event.event.kind.name() == "message"), "{page:?}");
+    let mut reader = test.app.stream_events(&who, &query(|query| query.last = Some(1))).await.expect("a reader");
+    assert_eq!(reader.next().await.expect("an event").expect("read").cursor, all[all.len() - 1]);
+    for wrong in [
+        query(|query| query.last = Some(0)),
+        query(|query| query.last = Some(1_001)),
+        query(|query| (query.last, query.after) = (Some(1), Some(0))),
+    ] {
+        let refused = test.app.list_events(&who, &wrong).await;
+        assert!(matches!(&refused, Err(AppError::Validation(_))), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn everybody_sees_their_own_and_the_admin_everything() {
     let test = TestApp::start().await;
     let (mut ann, mut bob) = (work_of(&test, "ann").await, work_of(&test, "bob").await);
