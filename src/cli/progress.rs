@@ -106,7 +106,8 @@ fn summary(kind: Kind, ended: &Value) -> String {
         let _ = write!(words, " after {}", span(seconds));
     }
     if !ended["cost_usd"].is_null() {
-        let _ = write!(words, ", {}", usd(&ended["cost_usd"]));
+        let unpaid = if ended["provenance"] == "rehearsal" { " (rehearsal, paid by nobody)" } else { "" };
+        let _ = write!(words, ", {}{unpaid}", usd(&ended["cost_usd"]));
     }
     words
 }

@@ -71,13 +71,6 @@ async fn cli_scripted_tasks_are_counted_exactly() {
     assert_eq!(value(&text, "mas_events_appended_total"), events as u64);
     assert!(!text.contains("task_0") && !text.contains("agent_0"), "an id is a label:\n{text}");
 
-    let known = families(&text);
-    let dashboard: Value = serde_json::from_str(&deploy("grafana-dashboard.json")).expect("JSON");
-    let used = named(&(expressions(&dashboard).join("\n") + &deploy("alerts.yml")));
-    assert!(used.len() > 20, "{used:?}");
-    let unknown: Vec<_> = used.iter().filter(|name| !known.contains(name.as_str())).collect();
-    assert!(unknown.is_empty(), "{unknown:?} in the dashboard or the alerts, not in:\n{text}");
-
     let report = app.get("/performance/report").await.expect(200);
     assert_eq!((&report["tasks_complete"]["value"], &report["models"]["items"][0]["runs"]), (&json!(2.0), &json!(2)));
     assert!(report.get("cost_usd").is_none(), "a rehearsal costs nothing: {report}");
@@ -85,7 +78,7 @@ async fn cli_scripted_tasks_are_counted_exactly() {
 }
 
 #[tokio::test]
-async fn cli_runs_of_workflows_proposals_and_swarms_are_counted() {
+async fn cli_teams_are_counted_and_the_dashboard_shows_what_there_is() {
     let rules = [crate::consensus::says("You are voter", &crate::consensus::choice("tea"))];
     let app = crate::consensus::app_with(&rules).await;
     let before = scrape(&app).await;
@@ -110,6 +103,13 @@ async fn cli_runs_of_workflows_proposals_and_swarms_are_counted() {
     ] {
         assert_eq!(value(&text, sample), wanted, "{sample} in:\n{text}");
     }
+    let known = families(&text);
+    let dashboard: Value = serde_json::from_str(&deploy("grafana-dashboard.json")).expect("JSON");
+    let used = named(&(expressions(&dashboard).join("\n") + &deploy("alerts.yml")));
+    assert!(used.len() > 20, "{used:?}");
+    let unknown: Vec<_> = used.iter().filter(|name| !known.contains(name.as_str())).collect();
+    assert!(unknown.is_empty(), "{unknown:?} in the dashboard or the alerts, not in:\n{text}");
+
     let report = app.get("/performance/report").await.expect(200);
     let health = json!([{"name": "healthy", "value": 1}, {"name": "degraded", "value": 0}, {"name": "down", "value": 0}]);
     assert_eq!((&report["swarms"]["items"], &report["swarms"]["unit"]), (&health, &json!("swarms")), "{report}");

@@ -14,7 +14,7 @@ async fn cli_waiting_prints_the_result_and_tells_success_from_failure() {
     let app = TestApp::start().await;
     let done = mas(&app, &["task", "create", "Make a door. REHEARSE:{\"text\":\"Made.\"}", "--wait"]);
     assert_eq!((done.code, done.out.as_str()), (Some(0), "Made.\n"), "{done:?}");
-    assert!(done.err.contains(" complete after "), "{done:?}");
+    assert!(done.err.contains(" complete after ") && done.err.contains("paid by nobody"), "{done:?}");
     let failing = "REHEARSE:{\"error\":{\"status\":400,\"type\":\"invalid_request_error\",\"message\":\"no doors today\"}}";
     let failed = mas(&app, &["task", "create", failing, "--wait"]);
     assert!(failed.code == Some(1) && failed.err.contains("no doors today"), "{failed:?}");
@@ -43,10 +43,7 @@ async fn cli_what_an_agent_writes_does_not_drive_the_terminal() {
     let app = TestApp::start().await;
     let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{1b}[31mred\u{1b}[0m\u{9b}5n\r\u{202e}end";
     let plan = json!({"steps": [{"tool_use": {"name": "Read", "input": {"file_path": evil}}}, {"text": evil}]});
-    let waited =
-        mas(&app, &["task", "create", &format!("Be evil. REHEARSE:{plan}"), "--title", evil.trim_matches('\r'), "--wait"]);
-    let waited =
-        if waited.code == Some(0) { waited } else { mas(&app, &["task", "create", &format!("REHEARSE:{plan}"), "--wait"]) };
+    let waited = mas(&app, &["task", "create", &format!("REHEARSE:{plan}"), "--wait"]);
     assert!(waited.code == Some(0) && waited.out.contains("red") && waited.out.contains("end"), "{waited:?}");
     let task = mas(&app, &["task", "list", "--json"]).json()["tasks"][0].clone();
     let (task, agent) = (task["id"].as_str().expect("an id").to_owned(), task["agent_id"].as_str().expect("an id").to_owned());
