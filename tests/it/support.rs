@@ -289,22 +289,33 @@ impl TestApp {
         answer.json()
     }
 
-    /// The agent, once `wanted` is true of it.
-    pub(crate) async fn agent_until(&self, agent: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
+    /// What a path answers, once `wanted` is true of it.
+    pub(crate) async fn get_until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let waiting = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(30));
             loop {
-                let agent = self.get(&path_of(agent, "")).await.expect(200);
-                if wanted(&agent) {
-                    return agent;
+                let answer = self.get(path).await.expect(200);
+                if wanted(&answer) {
+                    return answer;
                 }
                 ticks.tick().await;
             }
         };
-        let Ok(agent) = tokio::time::timeout(PATIENCE, waiting).await else {
-            panic!("the agent never was as wanted: {}", self.get(&path_of(agent, "")).await.text);
+        let Ok(answer) = tokio::time::timeout(PATIENCE, waiting).await else {
+            panic!("{path} never was as wanted: {}", self.get(path).await.text);
         };
-        agent
+        answer
+    }
+
+    /// The agent, once `wanted` is true of it.
+    pub(crate) async fn agent_until(&self, agent: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.get_until(&path_of(agent, ""), wanted).await
+    }
+
+    /// The status of a swarm, once `wanted` is true of it.
+    pub(crate) async fn swarm_until(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let path = format!("/swarm/status?swarm_id={id}");
+        self.get_until(&path, |page| wanted(&page["swarms"][0])).await["swarms"][0].clone()
     }
 
     /// The last requests the rehearsal model got, newest last.

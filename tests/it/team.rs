@@ -227,12 +227,7 @@ async fn cli_a_user_who_wants_an_answer_wakes_the_agent_and_sees_that_it_is_over
     let asked = app.post(&team.path("/messages"), &ask).await.expect(201);
     let task = json!({"id": asked["recipients"][0]["task_id"]});
     assert_eq!(app.ended(&task).await["status"], "complete");
-    let overdue = async {
-        while team.messages(&app).await[0]["overdue"] != true {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(crate::support::PATIENCE, overdue).await.expect("overdue");
+    app.get_until(&team.path("/messages"), |page| page["messages"][0]["overdue"] == true).await;
     let reply = json!({"to": "user", "subject": "Half way", "body": "x", "in_reply_to": asked["id"]});
     let said = calls(&app, &team.agents[0], vec![call("send_message", &reply)]).await;
     assert!(!said[0].0, "{said:?}");

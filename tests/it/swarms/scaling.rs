@@ -1,30 +1,13 @@
 //! Swarms that grow and shrink with the tasks that wait for their members.
 
 use super::{id, leaves, run_ended, spawn};
-use crate::{
-    auth::make_key,
-    support::{PATIENCE, TestApp},
-};
+use crate::{auth::make_key, support::TestApp};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
 async fn status(app: &TestApp, swarm: &Value) -> Value {
     app.get(&format!("/swarm/status?swarm_id={}", id(swarm))).await.expect(200)["swarms"][0].clone()
-}
-
-/// The status once `wanted` is true of it.
-async fn status_until(app: &TestApp, swarm: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
-    let waiting = async {
-        loop {
-            let status = status(app, swarm).await;
-            if wanted(&status) {
-                return status;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("the swarm gets there")
 }
 
 /// A task for a coder of the swarm that takes a while.
@@ -62,7 +45,7 @@ async fn cli_a_swarm_grows_for_tasks_and_shrinks_when_there_are_none() {
     }
     let last = app.get(&format!("/tasks/{}", id(&tasks[3]))).await.expect(200);
     assert!(last["swarm_id"] == swarm["id"] && last["next_step"].as_str().expect("words").contains("its swarm"), "{last}");
-    let grown = status_until(&app, &swarm, |status| with_status(status, "busy").len() == 3).await;
+    let grown = app.swarm_until(id(&swarm), |status| with_status(status, "busy").len() == 3).await;
     assert_eq!((&grown["agent_count"], &grown["tasks"]["waiting"], &grown["health"]), (&json!(3), &json!(1), &json!("healthy")));
     assert_eq!(grown["agents"].as_array().expect("agents").iter().filter(|agent| agent["scaled"] == true).count(), 2, "{grown}");
     let records = grown["scaling"].as_array().expect("records");
@@ -72,7 +55,7 @@ async fn cli_a_swarm_grows_for_tasks_and_shrinks_when_there_are_none() {
     assert_eq!(agents_of(&ended).len(), 3, "the fourth was done by one that was free again: {ended:?}");
     assert!(ended.iter().all(|task| task["backend"] == "claude-code" && task["mode"] == "queue"), "{ended:?}");
     let shrunk =
-        status_until(&app, &swarm, |status| status["agent_count"] == 1 && with_status(status, "parked").len() == 1).await;
+        app.swarm_until(id(&swarm), |status| status["agent_count"] == 1 && with_status(status, "parked").len() == 1).await;
     let stays = &with_status(&shrunk, "parked")[0];
     assert_eq!((&stays["name"], stays.get("scaled")), (&json!("coder-0"), None), "{shrunk}");
     let kinds: Vec<&Value> = shrunk["scaling"].as_array().expect("records").iter().map(|record| &record["kind"]).collect();
@@ -88,7 +71,7 @@ async fn cli_members_that_were_added_work_on_no_objective_until_they_are_asked_t
     let app = TestApp::start().await;
     let swarm = spawn(&app, json!({"agents": [{"type": "coder"}], "topology": "ring", "auto_scale": true})).await;
     let tasks = [give(&app, &swarm, "one", 1_500).await, give(&app, &swarm, "two", 1_500).await];
-    let grown = status_until(&app, &swarm, |status| status["agent_count"] == 2).await;
+    let grown = app.swarm_until(id(&swarm), |status| status["agent_count"] == 2).await;
     let path = |rest: &str| format!("/swarm/{}/{rest}", id(&swarm));
     let stages = async || {
         let run = app.post(&path("run"), &json!({"objective": "Make a door."})).await.expect(201);
@@ -193,10 +176,10 @@ async fn a_member_is_added_only_as_far_as_the_key_may_and_the_task_waits() {
     let swarm = post("/swarm/spawn", json!({"agents": [{"type": "coder"}], "auto_scale": true})).await.expect(201);
     app.sql("UPDATE agent SET status = 'busy'").await;
     let waiting = post("/tasks", json!({"description": "Look.", "swarm_id": id(&swarm)})).await.expect(201);
-    let held = status_until(&app, &swarm, |status| status["tasks"]["waiting"] == 1).await;
+    let held = app.swarm_until(id(&swarm), |status| status["tasks"]["waiting"] == 1).await;
     assert_eq!((&held["agent_count"], held.get("scaling")), (&json!(1), None), "{held}");
     // Once there is room, somebody is added; what becomes of its task is the runner's business.
     app.sql("UPDATE api_key SET limits = NULL WHERE user_name = 'ann'").await;
-    let grown = status_until(&app, &swarm, |status| status["scaling"].is_array()).await;
+    let grown = app.swarm_until(id(&swarm), |status| status["scaling"].is_array()).await;
     assert_eq!(grown["scaling"][0]["task_id"], waiting["id"], "{grown}");
 }

@@ -1,7 +1,7 @@
 //! Servers and CLIs that die between a call of a tool and its answer.
 
 use super::{Team, answers, call};
-use crate::support::TestApp;
+use crate::support::{TestApp, until};
 use mas_gateway::model::{agent::AgentType, swarm::Topology};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
@@ -56,7 +56,8 @@ async fn cli_a_call_read_while_the_store_is_out_of_order_waits_and_counts_once()
     app.events_until(&task, |event| event["kind"] == "tool_result").await;
     // Calls come while nothing can be stored; then the server dies with whatever it had in mind.
     let mut lock = Lock::take(&app).await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    let stored = team.messages(&app).await.len();
+    until("a call waits for the store", || calls_written(&app) > stored).await;
     app.kill();
     lock.give_back().await;
     app.launch();
@@ -64,6 +65,13 @@ async fn cli_a_call_read_while_the_store_is_out_of_order_waits_and_counts_once()
     assert_eq!(ended["status"], "complete", "{ended}");
     let sent = subjects(&team.messages(&app).await);
     assert_eq!((sent.len(), sent.iter().collect::<BTreeSet<_>>().len()), (CALLS, CALLS), "{sent:?}");
+}
+
+/// Calls of tools that the agents' CLIs have written, answered or not.
+fn calls_written(app: &TestApp) -> usize {
+    let processes = std::fs::read_dir(app.data_dir().join("processes")).expect("a directory");
+    let logs = processes.map(|process| std::fs::read_to_string(process.expect("an entry").path().join("stdout")));
+    logs.map(|log| log.unwrap_or_default().matches(r#""method":"tools/call""#).count()).sum()
 }
 
 /// Keeps others from writing to the `SQLite` file.

@@ -1,7 +1,7 @@
 //! Agents that delegate in a circle, with the real Claude Code CLI.
 
 use super::{Team, answers, call};
-use crate::support::{PATIENCE, TestApp, path_of};
+use crate::support::{TestApp, path_of};
 use mas_gateway::model::{agent::AgentType, swarm::Topology};
 use serde_json::{Value, json};
 
@@ -22,16 +22,8 @@ async fn status(app: &TestApp, team: &Team) -> Value {
 
 /// Waits until no turn of the team waits or runs.
 async fn at_rest(app: &TestApp, team: &Team) -> Value {
-    let waiting = async {
-        loop {
-            let status = status(app, team).await;
-            if status["tasks"]["waiting"] == 0 && status["tasks"]["active"] == 0 {
-                return status;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("everybody rests")
+    let rest = |status: &Value| status["tasks"]["waiting"] == 0 && status["tasks"]["active"] == 0;
+    app.swarm_until(&team.swarm, rest).await
 }
 
 async fn broken(app: &TestApp, agent: &Value) -> Vec<Value> {
