@@ -19,6 +19,8 @@ for word in os.environ.get("MAS_REAL_IDS", "").split():
     else:
         REAL[id.split("_")[0]] = id
 NAMES = {"get_role": "coder", "run_workflow": "code_development"}
+PRIORITIES = ["low", "normal", "high", "critical"]
+STATUSES = ["created", "assigned", "in_progress", "review", "revision", "complete", "failed"]
 TYPES = ["coder", "tester", "planner", "reviewer"]
 # How each operation answered: operationId to statuses.
 ANSWERED = collections.defaultdict(collections.Counter)
@@ -42,6 +44,12 @@ def make_sense(operation, body):
                 part["model"] = "haiku"
     if isinstance(body.get("inputs_json"), str) and mostly(body["inputs_json"]):
         del body["inputs_json"]
+    # Its task was cancelled: it can be cancelled again, and no longer be more urgent.
+    if operation == "update_task" and body.get("priority") in PRIORITIES:
+        del body["priority"]
+        body.setdefault("status", "cancelled")
+    if operation == "update_task" and body.get("status") in STATUSES and mostly(body.get("title")):
+        body["status"] = "cancelled"
     if operation == "send_team_message" and isinstance(body.get("to"), str) and mostly(body["to"]):
         body["to"] = "all"
         body.pop("in_reply_to", None)
