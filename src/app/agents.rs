@@ -12,8 +12,6 @@ pub use message::SendMessage;
 pub use output::{OutputPage, OutputPiece, OutputQuery};
 pub use view::{AgentPage, AgentResource, QueuedMessage};
 
-pub(super) use create::blank;
-
 use super::{
     App,
     error::AppError,

@@ -6,6 +6,7 @@ pub use agent_type::{AGENT_TYPE_BYTES, AgentType, InvalidAgentType};
 
 use super::{
     id::{AgentId, KeyId, SwarmId},
+    project::DEFAULT_PROJECT,
     quota::WorkLimits,
     run::{Failure, Provenance},
     word::word_enum,
@@ -61,6 +62,44 @@ impl AgentStatus {
 }
 
 impl Agent {
+    /// A new agent that stays, at rest until its first turn: with Claude Code, in the default project, without limits of
+    /// its own.
+    pub fn at_rest(owner: String, agent_type: AgentType, provenance: Provenance, now: DateTime<Utc>) -> Self {
+        let id = AgentId::generate();
+        Self {
+            id,
+            owner,
+            key_id: None,
+            name: Self::default_name(agent_type, id),
+            agent_type,
+            backend: Backend::ClaudeCode,
+            project: DEFAULT_PROJECT.to_owned(),
+            model: None,
+            status: AgentStatus::Parked,
+            generation: 1,
+            durable: true,
+            system_prompt: None,
+            limits: WorkLimits::default(),
+            session_id: Uuid::new_v4(),
+            session_started: false,
+            swarm_id: None,
+            swarm_place: None,
+            scaled: false,
+            workspace_name: None,
+            forked_from: None,
+            terminate_requested: false,
+            failure: None,
+            idempotency_key: None,
+            request_hash: String::new(),
+            workspace: String::new(),
+            branch: None,
+            base_commit: None,
+            provenance,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// A readable name for an agent that was given none, such as `coder-1a2b3c`.
     pub fn default_name(agent_type: AgentType, id: AgentId) -> String {
         let digits = id.uuid().simple().to_string();

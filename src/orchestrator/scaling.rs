@@ -4,9 +4,8 @@ use super::{Orchestrator, POLL};
 use crate::{
     bus::Topic,
     model::{
-        agent::{Agent, AgentStatus},
-        id::{AgentId, KeyId, SwarmId},
-        quota::WorkLimits,
+        agent::Agent,
+        id::{KeyId, SwarmId},
         swarm::{
             Swarm, SwarmStatus,
             scaling::{Assignee, Waiting, next_assignment},
@@ -18,7 +17,6 @@ use crate::{
 };
 use chrono::Utc;
 use std::collections::BTreeSet;
-use uuid::Uuid;
 
 /// Tasks handed out in a swarm before the others have their turn.
 const TASKS: u32 = 200;
@@ -118,39 +116,19 @@ impl Orchestrator {
 
     /// A member to be added for a task, at rest until its turn: like those of its type there are already.
     fn spare(&self, swarm: &Swarm, members: &[Agent], task: &Task, place: i64) -> Agent {
-        let (now, roles, agent_type) = (Utc::now(), &self.settings.roles, task.agent_type);
+        let (roles, agent_type) = (&self.settings.roles, task.agent_type);
         let like = members.iter().find(|agent| agent.agent_type == agent_type);
         Agent {
-            id: AgentId::generate(),
-            owner: swarm.owner.clone(),
             key_id: task.key_id,
             name: format!("{agent_type}-{place}"),
-            agent_type,
             backend: like.map_or_else(|| roles.backend_of(agent_type), |agent| agent.backend),
             project: swarm.project.clone(),
             model: like.map_or_else(|| roles.model_of(agent_type), |agent| agent.model.clone()),
-            status: AgentStatus::Parked,
-            generation: 1,
-            durable: true,
-            system_prompt: None,
-            limits: WorkLimits::default(),
-            session_id: Uuid::new_v4(),
-            session_started: false,
             swarm_id: Some(swarm.id),
             swarm_place: Some(place),
             scaled: true,
             workspace_name: Some(swarm.id.to_string()),
-            forked_from: None,
-            terminate_requested: false,
-            failure: None,
-            idempotency_key: None,
-            request_hash: String::new(),
-            workspace: String::new(),
-            branch: None,
-            base_commit: None,
-            provenance: swarm.provenance,
-            created_at: now,
-            updated_at: now,
+            ..Agent::at_rest(swarm.owner.clone(), agent_type, swarm.provenance, Utc::now())
         }
     }
 }

@@ -2,14 +2,13 @@
 
 use super::Orchestrator;
 use crate::model::{
-    agent::{Agent, AgentStatus, AgentType},
+    agent::{Agent, AgentType},
     id::{AgentId, TaskId},
     quota::WorkLimits,
     task::{MessageMode, OnLost, Priority, Task, TaskStatus},
     workflow::{plan::TurnSpec, run::WorkflowRun},
 };
 use chrono::Utc;
-use uuid::Uuid;
 
 impl Orchestrator {
     /// The agent type of a stage. One whose role was removed meanwhile is a coder.
@@ -19,40 +18,15 @@ impl Orchestrator {
 
     /// An agent of the run's own, at rest until its first turn. It ends with the run.
     pub(super) fn new_agent(&self, run: &WorkflowRun, name: &str, spec: &TurnSpec) -> Agent {
-        let now = Utc::now();
-        let name: String = name.chars().take(100).collect();
         let agent_type = self.agent_type(&spec.role);
         Agent {
-            id: AgentId::generate(),
-            owner: run.owner.clone(),
             key_id: run.key_id,
-            name,
-            agent_type,
+            name: name.chars().take(100).collect(),
             backend: spec.backend.unwrap_or_else(|| self.settings.roles.backend_of(agent_type)),
             project: run.project.clone(),
             model: spec.model.clone().or_else(|| self.settings.roles.model_of(agent_type)),
-            status: AgentStatus::Parked,
-            generation: 1,
-            durable: true,
-            system_prompt: None,
-            limits: WorkLimits::default(),
-            session_id: Uuid::new_v4(),
-            session_started: false,
-            swarm_id: None,
-            swarm_place: None,
-            scaled: false,
             workspace_name: Some(run.id.to_string()),
-            forked_from: None,
-            terminate_requested: false,
-            failure: None,
-            idempotency_key: None,
-            request_hash: String::new(),
-            workspace: String::new(),
-            branch: None,
-            base_commit: None,
-            provenance: run.provenance,
-            created_at: now,
-            updated_at: now,
+            ..Agent::at_rest(run.owner.clone(), agent_type, run.provenance, Utc::now())
         }
     }
 

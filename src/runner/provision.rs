@@ -14,7 +14,6 @@ use crate::{
     model::{
         agent::{Agent, AgentStatus, Backend},
         id::{AgentId, ProcessId, RunId},
-        quota::WorkLimits,
         role::Role,
         run::{Failure, FailureCode, Run, RunOutcome},
         task::{Task, TaskStatus},
@@ -30,7 +29,6 @@ use std::{
     time::Duration,
 };
 use tokio::sync::OwnedSemaphorePermit;
-use uuid::Uuid;
 
 /// Longest wait for an agent whose conversation is to be copied.
 const REST_LIMIT: Duration = Duration::from_mins(1);
@@ -297,37 +295,14 @@ pub(super) fn claim_of<'a>(
 
 /// The agent of a task that names none.
 fn new_agent(task: &Task) -> Agent {
-    let (id, now) = (AgentId::generate(), Utc::now());
     Agent {
-        id,
-        owner: task.owner.clone(),
         key_id: task.key_id,
-        name: Agent::default_name(task.agent_type, id),
-        agent_type: task.agent_type,
         backend: task.backend,
         project: task.project.clone(),
         model: task.model.clone(),
         status: AgentStatus::Starting,
-        generation: 1,
         durable: false,
-        system_prompt: None,
-        limits: WorkLimits::default(),
-        session_id: Uuid::new_v4(),
-        session_started: false,
-        forked_from: None,
-        swarm_id: None,
-        swarm_place: None,
-        scaled: false,
         workspace_name: task.workspace_name.clone(),
-        terminate_requested: false,
-        failure: None,
-        idempotency_key: None,
-        request_hash: String::new(),
-        workspace: String::new(),
-        branch: None,
-        base_commit: None,
-        provenance: task.provenance,
-        created_at: now,
-        updated_at: now,
+        ..Agent::at_rest(task.owner.clone(), task.agent_type, task.provenance, Utc::now())
     }
 }

@@ -23,7 +23,6 @@ use crate::{
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// An agent to create.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -162,7 +161,7 @@ impl CreateAgent {
             model: self.model.or_else(|| settings.roles.model_of(agent_type)),
             system_prompt: self.system_prompt,
             limits,
-            ..blank(who, settings, agent_type, self.name)
+            ..new_agent(who, settings, agent_type, self.name)
         };
         Ok((Agent { idempotency_key: self.idempotency_key, request_hash: request_hash(&asked), ..agent }, wait))
     }
@@ -177,41 +176,16 @@ fn common(refusals: &mut Refusals, name: Option<&str>, idempotency_key: Option<&
     }
 }
 
-/// A new agent with nothing special about it.
-pub(in crate::app) fn blank(who: &Principal, settings: &AppSettings, agent_type: AgentType, name: Option<String>) -> Agent {
-    let (id, now) = (AgentId::generate(), now());
+/// A new agent with nothing special about it, to be started.
+fn new_agent(who: &Principal, settings: &AppSettings, agent_type: AgentType, name: Option<String>) -> Agent {
+    let new = Agent::at_rest(who.user.clone(), agent_type, settings.provenance, now());
     Agent {
-        id,
-        owner: who.user.clone(),
         key_id: Some(who.key_id),
-        name: name.unwrap_or_else(|| Agent::default_name(agent_type, id)),
-        agent_type,
-        backend: Backend::ClaudeCode,
-        project: DEFAULT_PROJECT.to_owned(),
-        model: None,
+        name: name.unwrap_or_else(|| new.name.clone()),
         // Generation 0: no runner has looked at it yet.
         status: AgentStatus::Starting,
         generation: 0,
-        durable: true,
-        system_prompt: None,
-        limits: WorkLimits::default(),
-        session_id: Uuid::new_v4(),
-        session_started: false,
-        forked_from: None,
-        swarm_id: None,
-        swarm_place: None,
-        scaled: false,
-        workspace_name: None,
-        terminate_requested: false,
-        failure: None,
-        idempotency_key: None,
-        request_hash: String::new(),
-        workspace: String::new(),
-        branch: None,
-        base_commit: None,
-        provenance: settings.provenance,
-        created_at: now,
-        updated_at: now,
+        ..new
     }
 }
 
@@ -243,7 +217,7 @@ impl App {
             forked_from: Some(id),
             idempotency_key: request.idempotency_key,
             request_hash: request_hash(&asked),
-            ..blank(who, &self.settings, source.agent_type, request.name)
+            ..new_agent(who, &self.settings, source.agent_type, request.name)
         };
         // A repeated request gets its first answer, whatever the first agent does by now.
         if let Some(known) = self.known_fork(&fork).await? {

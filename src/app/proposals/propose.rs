@@ -3,14 +3,13 @@
 use crate::{
     app::{
         App, AppSettings,
-        agents::blank,
         checks::{Refusals, request_hash, whole_number},
         error::AppError,
         now,
         wait::wait_seconds,
     },
     model::{
-        agent::{Agent, AgentStatus, AgentType},
+        agent::{Agent, AgentType},
         consensus::{Protocol, Rules, SECTION_CHARS, SHARE_UNIT, Threshold, VOTERS, Voter, WEIGHT_UNIT, canonical},
         id::{AgentId, ProposalId},
         key::Principal,
@@ -326,11 +325,13 @@ impl App {
                     seat = Seat { agent_type: agent.agent_type, project: agent.project, model: agent.model, ..seat };
                 }
             } else if stays {
-                let name = format!("voter {} of {}", place + 1, proposal.id);
-                let agent = blank(who, &self.settings, seat.agent_type, Some(name));
-                // At rest until it is asked for the first time, which is when it gets a process.
-                let (status, generation) = (AgentStatus::Parked, 1);
-                let agent = Agent { status, generation, project: seat.project.clone(), model: seat.model.clone(), ..agent };
+                let agent = Agent {
+                    key_id: Some(who.key_id),
+                    name: format!("voter {} of {}", place + 1, proposal.id),
+                    project: seat.project.clone(),
+                    model: seat.model.clone(),
+                    ..Agent::at_rest(who.user.clone(), seat.agent_type, self.settings.provenance, now())
+                };
                 seat.agent_id = Some(agent.id);
                 seat.is_own = true;
                 made.push(agent);

@@ -9,18 +9,16 @@ use crate::{
         wait::wait_seconds,
     },
     model::{
-        agent::{Agent, AgentStatus, AgentType, Backend},
-        id::{AgentId, SwarmId},
+        agent::{Agent, AgentType, Backend},
+        id::SwarmId,
         key::Principal,
         limits::{IDEMPOTENCY_KEY_CHARS, NAME_CHARS, TIMEOUT_SECONDS},
         project::DEFAULT_PROJECT,
-        quota::WorkLimits,
         swarm::{Swarm, SwarmStatus, Topology},
     },
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
 /// Most agents of a swarm.
 const SWARM_AGENTS: u32 = 64;
@@ -189,38 +187,16 @@ pub(super) fn wanted(agents: &[SwarmAgents], settings: &AppSettings, refusals: &
 
 /// An agent of a swarm, at rest until its first turn.
 pub(super) fn new_member(who: &Principal, settings: &AppSettings, swarm: &Swarm, group: &Group, place: i64) -> Agent {
-    let now = now();
     Agent {
-        id: AgentId::generate(),
-        owner: swarm.owner.clone(),
         key_id: Some(who.key_id),
         name: format!("{}-{place}", group.agent_type),
-        agent_type: group.agent_type,
         backend: group.backend,
         project: swarm.project.clone(),
         model: group.model.clone(),
-        status: AgentStatus::Parked,
-        generation: 1,
-        durable: true,
-        system_prompt: None,
-        limits: WorkLimits::default(),
-        session_id: Uuid::new_v4(),
-        session_started: false,
-        forked_from: None,
         swarm_id: Some(swarm.id),
         swarm_place: Some(place),
-        scaled: false,
         workspace_name: Some(swarm.id.to_string()),
-        terminate_requested: false,
-        failure: None,
-        idempotency_key: None,
-        request_hash: String::new(),
-        workspace: String::new(),
-        branch: None,
-        base_commit: None,
-        provenance: settings.provenance,
-        created_at: now,
-        updated_at: now,
+        ..Agent::at_rest(swarm.owner.clone(), group.agent_type, settings.provenance, now())
     }
 }
 

@@ -2,14 +2,11 @@
 
 use super::*;
 use crate::model::{
-    agent::Backend,
     id::SwarmId,
-    quota::WorkLimits,
     run::Provenance,
     swarm::{SwarmStatus, Topology},
 };
 use proptest::prelude::*;
-use uuid::Uuid;
 
 fn swarm(auto_scale: bool, max_agents: u32) -> Swarm {
     Swarm {
@@ -35,36 +32,11 @@ fn swarm(auto_scale: bool, max_agents: u32) -> Swarm {
 
 fn member(agent_type: AgentType, place: i64, status: AgentStatus, scaled: bool) -> Agent {
     Agent {
-        id: AgentId::generate(),
-        owner: "ann".into(),
-        key_id: None,
         name: format!("{agent_type}-{place}"),
-        agent_type,
-        backend: Backend::ClaudeCode,
-        project: "default".into(),
-        model: None,
         status,
-        generation: 1,
-        durable: true,
-        system_prompt: None,
-        limits: WorkLimits::default(),
-        session_id: Uuid::nil(),
-        session_started: false,
-        swarm_id: None,
         swarm_place: Some(place),
         scaled,
-        workspace_name: None,
-        forked_from: None,
-        terminate_requested: false,
-        failure: None,
-        idempotency_key: None,
-        request_hash: String::new(),
-        workspace: String::new(),
-        branch: None,
-        base_commit: None,
-        provenance: Provenance::Rehearsal,
-        created_at: Utc::now(),
-        updated_at: Utc::now(),
+        ..Agent::at_rest("ann".into(), agent_type, Provenance::Rehearsal, Utc::now())
     }
 }
 

@@ -1,13 +1,7 @@
 //! Who gets a message, who is woken by it, and what senders are told.
 
 use super::*;
-use crate::model::{
-    agent::{AgentStatus, Backend},
-    id::SwarmId,
-    run::Provenance,
-    swarm::Topology,
-};
-use uuid::Uuid;
+use crate::model::{agent::AgentStatus, id::SwarmId, run::Provenance, swarm::Topology};
 
 fn swarm(topology: Topology) -> Swarm {
     Swarm {
@@ -33,36 +27,10 @@ fn swarm(topology: Topology) -> Swarm {
 
 fn member(role: AgentType, place: i64) -> Agent {
     Agent {
-        id: AgentId::generate(),
-        owner: "ann".into(),
-        key_id: None,
         name: format!("{role}-{place}"),
-        agent_type: role,
-        backend: Backend::ClaudeCode,
-        project: "default".into(),
-        model: None,
         status: AgentStatus::Idle,
-        generation: 1,
-        durable: true,
-        system_prompt: None,
-        limits: WorkLimits::default(),
-        session_id: Uuid::nil(),
-        session_started: false,
-        swarm_id: None,
         swarm_place: Some(place),
-        scaled: false,
-        workspace_name: None,
-        forked_from: None,
-        terminate_requested: false,
-        failure: None,
-        idempotency_key: None,
-        request_hash: String::new(),
-        workspace: String::new(),
-        branch: None,
-        base_commit: None,
-        provenance: Provenance::Rehearsal,
-        created_at: Utc::now(),
-        updated_at: Utc::now(),
+        ..Agent::at_rest("ann".into(), role, Provenance::Rehearsal, Utc::now())
     }
 }
 
