@@ -3,6 +3,7 @@
 use super::{
     agent::{AgentType, Backend},
     id::{AgentId, KeyId, RunId, SwarmId, TaskId, WorkflowRunId},
+    project::DEFAULT_PROJECT,
     quota::WorkLimits,
     run::{Failure, Provenance},
     word::word_enum,
@@ -115,6 +116,51 @@ word_enum! {
         Queue = "queue",
         /// Into the running turn; as a turn of its own when none runs or it ends first.
         Steer = "steer",
+    }
+}
+
+impl Task {
+    /// A new task for an agent that is still to be made, with Claude Code in the default project. Title, description and all
+    /// that is special about it are for the caller to fill in.
+    pub fn new(owner: String, agent_type: AgentType, timeout_seconds: u32, provenance: Provenance, now: DateTime<Utc>) -> Self {
+        Self {
+            id: TaskId::generate(),
+            owner,
+            key_id: None,
+            title: String::new(),
+            description: String::new(),
+            agent_type,
+            backend: Backend::ClaudeCode,
+            project: DEFAULT_PROJECT.to_owned(),
+            model: None,
+            priority: Priority::Normal,
+            timeout_seconds,
+            budget_usd: None,
+            limits: WorkLimits::default(),
+            mode: None,
+            workflow_run_id: None,
+            swarm_id: None,
+            workspace_name: None,
+            reviewed: false,
+            joined_task_id: None,
+            on_lost: OnLost::Resume,
+            output_schema: None,
+            idempotency_key: None,
+            request_hash: String::new(),
+            status: TaskStatus::Created,
+            generation: 0,
+            cancel_requested: false,
+            agent_id: None,
+            run_id: None,
+            failure: None,
+            dead_letter: false,
+            provenance,
+            traceparent: None,
+            created_at: now,
+            updated_at: now,
+            started_at: None,
+            ended_at: None,
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 use super::Orchestrator;
 use crate::model::{
     agent::{Agent, AgentType},
-    id::{AgentId, TaskId},
-    quota::WorkLimits,
-    task::{MessageMode, OnLost, Priority, Task, TaskStatus},
+    id::AgentId,
+    task::{MessageMode, Task},
     workflow::{plan::TurnSpec, run::WorkflowRun},
 };
 use chrono::Utc;
@@ -32,45 +31,23 @@ impl Orchestrator {
 
     /// The task of a turn: for an agent of its own, or a message to `agent`.
     pub(super) fn new_task(&self, run: &WorkflowRun, spec: &TurnSpec, agent: Option<AgentId>) -> Task {
-        let now = Utc::now();
         let agent_type = self.agent_type(&spec.role);
         Task {
-            id: TaskId::generate(),
-            owner: run.owner.clone(),
             key_id: run.key_id,
             title: spec.title.clone(),
             description: spec.prompt.clone(),
-            agent_type,
             backend: spec.backend.unwrap_or_else(|| self.settings.roles.backend_of(agent_type)),
             project: run.project.clone(),
             model: spec.model.clone().or_else(|| self.settings.roles.model_of(agent_type)).filter(|_| agent.is_none()),
-            priority: Priority::Normal,
-            timeout_seconds: spec.timeout_seconds,
             budget_usd: run.input.turn_budget_usd,
-            limits: WorkLimits::default(),
             mode: agent.map(|_| MessageMode::Queue),
             workflow_run_id: Some(run.id),
-            swarm_id: None,
             workspace_name: agent.is_none().then(|| run.id.to_string()),
             reviewed: spec.reviewed,
             traceparent: run.traceparent.clone(),
-            joined_task_id: None,
-            on_lost: OnLost::Resume,
             output_schema: spec.output_schema.clone(),
-            idempotency_key: None,
-            request_hash: String::new(),
-            status: TaskStatus::Created,
-            generation: 0,
-            cancel_requested: false,
             agent_id: agent,
-            run_id: None,
-            failure: None,
-            dead_letter: false,
-            provenance: run.provenance,
-            created_at: now,
-            updated_at: now,
-            started_at: None,
-            ended_at: None,
+            ..Task::new(run.owner.clone(), agent_type, spec.timeout_seconds, run.provenance, Utc::now())
         }
     }
 }

@@ -54,22 +54,30 @@ impl LoggedRow {
 }
 
 /// A sub-query rather than a join, which a planner might begin at the wrong end.
-const SELECT: &str = "SELECT event.*, (SELECT provenance FROM agent WHERE agent.id = event.agent_id) AS provenance FROM event WHERE cursor BETWEEN ";
-const SELECT_CURSOR: &str = "SELECT cursor FROM event WHERE cursor BETWEEN ";
+const COLUMNS: &str = "event.*, (SELECT provenance FROM agent WHERE agent.id = event.agent_id) AS provenance";
 
-/// The rows of `selected` that pass the filter; what follows `WHERE` is complete.
-fn matching<'a, D: sqlx::Database>(
-    selected: &'static str,
-    filter: &EventFilter<'a>,
-    cursors: RangeInclusive<i64>,
-) -> sqlx::QueryBuilder<D>
+/// What to read of the events that pass a filter.
+#[derive(Clone, Copy)]
+enum Part {
+    /// The first so many, in order.
+    First(u32),
+    /// The cursor of the event before the last so many.
+    CursorBeforeLast(u32),
+}
+
+fn select<'a, D: sqlx::Database>(part: Part, filter: &EventFilter<'a>, cursors: RangeInclusive<i64>) -> sqlx::QueryBuilder<D>
 where
     i64: sqlx::Encode<'a, D> + sqlx::Type<D>,
     uuid::Uuid: sqlx::Encode<'a, D> + sqlx::Type<D>,
     String: sqlx::Encode<'a, D> + sqlx::Type<D>,
     &'static str: sqlx::Encode<'a, D> + sqlx::Type<D>,
 {
-    let mut query = sqlx::QueryBuilder::new(selected);
+    let (columns, order, count) = match part {
+        Part::First(count) => (COLUMNS, " ORDER BY cursor LIMIT ", count),
+        Part::CursorBeforeLast(count) => ("cursor", " ORDER BY cursor DESC LIMIT 1 OFFSET ", count),
+    };
+    let mut query = sqlx::QueryBuilder::new("SELECT ");
+    query.push(columns).push(" FROM event WHERE cursor BETWEEN ");
     query.push_bind(*cursors.start()).push(" AND ").push_bind(*cursors.end());
     if let Some(owner) = filter.owner {
         query.push(" AND owner = ").push_bind(text(owner).into_owned());
@@ -88,35 +96,7 @@ where
         }
         query.push(")");
     }
-    query
-}
-
-fn select<'a, D: sqlx::Database>(filter: &EventFilter<'a>, cursors: RangeInclusive<i64>, limit: u32) -> sqlx::QueryBuilder<D>
-where
-    i64: sqlx::Encode<'a, D> + sqlx::Type<D>,
-    uuid::Uuid: sqlx::Encode<'a, D> + sqlx::Type<D>,
-    String: sqlx::Encode<'a, D> + sqlx::Type<D>,
-    &'static str: sqlx::Encode<'a, D> + sqlx::Type<D>,
-{
-    let mut query = matching(SELECT, filter, cursors);
-    query.push(" ORDER BY cursor LIMIT ").push_bind(i64::from(limit));
-    query
-}
-
-/// The cursor of the event before the last `count`.
-fn select_before_last<'a, D: sqlx::Database>(
-    filter: &EventFilter<'a>,
-    cursors: RangeInclusive<i64>,
-    count: u32,
-) -> sqlx::QueryBuilder<D>
-where
-    i64: sqlx::Encode<'a, D> + sqlx::Type<D>,
-    uuid::Uuid: sqlx::Encode<'a, D> + sqlx::Type<D>,
-    String: sqlx::Encode<'a, D> + sqlx::Type<D>,
-    &'static str: sqlx::Encode<'a, D> + sqlx::Type<D>,
-{
-    let mut query = matching(SELECT_CURSOR, filter, cursors);
-    query.push(" ORDER BY cursor DESC LIMIT 1 OFFSET ").push_bind(i64::from(count));
+    query.push(order).push_bind(i64::from(count));
     query
 }
 
@@ -133,7 +113,8 @@ impl Store {
         cursors: RangeInclusive<i64>,
         limit: u32,
     ) -> Result<Vec<LoggedEvent>, StoreError> {
-        let rows: Vec<LoggedRow> = on!(read & self.db, |p| select(filter, cursors, limit).build_query_as().fetch_all(p).await?);
+        let rows: Vec<LoggedRow> =
+            on!(read & self.db, |p| select(Part::First(limit), filter, cursors).build_query_as().fetch_all(p).await?);
         rows.into_iter().map(LoggedRow::into_logged).collect()
     }
 
@@ -146,8 +127,9 @@ impl Store {
         count: u32,
     ) -> Result<i64, StoreError> {
         let before = *cursors.start() - 1;
+        let part = Part::CursorBeforeLast(count);
         let found: Option<i64> =
-            on!(read & self.db, |p| select_before_last(filter, cursors, count).build_query_scalar().fetch_optional(p).await?);
+            on!(read & self.db, |p| select(part, filter, cursors).build_query_scalar().fetch_optional(p).await?);
         Ok(found.unwrap_or(before))
     }
 }
@@ -180,8 +162,8 @@ mod tests {
             (EventFilter { agent, ..all }, "event_of_agent (agent_id=? AND cursor>? AND cursor<?)"),
             (EventFilter { task, agent, ..all }, "AND cursor>? AND cursor<?)"),
         ] {
-            for query in [select(&filter, 1..=9, 9), select_before_last(&filter, 1..=9, 9)] {
-                let plan = plan(&store, query).await;
+            for part in [Part::First(9), Part::CursorBeforeLast(9)] {
+                let plan = plan(&store, select(part, &filter, 1..=9)).await;
                 assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{filter:?}:\n{plan}");
             }
         }

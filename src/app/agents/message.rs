@@ -12,11 +12,10 @@ use crate::{
     },
     model::{
         agent::Agent,
-        id::{AgentId, TaskId},
+        id::AgentId,
         key::Principal,
         limits::{DESCRIPTION_CHARS, IDEMPOTENCY_KEY_CHARS, TIMEOUT_SECONDS},
-        quota::WorkLimits,
-        task::{MessageMode, OnLost, Priority, Task, TaskStatus},
+        task::{MessageMode, Priority, Task},
     },
 };
 use serde::Deserialize;
@@ -78,44 +77,25 @@ impl SendMessage {
             self.budget_usd,
             files
         ]);
-        let now = now();
         let task = Task {
-            id: TaskId::generate(),
-            owner: agent.owner.clone(),
             key_id: Some(who.key_id),
             title: title_of(&self.text),
             description: self.text,
-            agent_type: agent.agent_type,
             project: agent.project.clone(),
-            model: None,
             priority: self.priority.unwrap_or(Priority::Normal),
-            timeout_seconds: timeout.or(agent.limits.timeout_seconds).unwrap_or(default_timeout),
             budget_usd: self.budget_usd,
-            limits: WorkLimits::default(),
             mode: Some(self.mode.unwrap_or(MessageMode::Queue)),
-            joined_task_id: None,
-            workflow_run_id: None,
-            swarm_id: None,
-            workspace_name: None,
-            reviewed: false,
             backend: agent.backend,
-            on_lost: OnLost::Resume,
-            output_schema: None,
             idempotency_key: self.idempotency_key,
             request_hash: request_hash(&asked),
-            status: TaskStatus::Created,
-            generation: 0,
-            cancel_requested: false,
             agent_id: Some(agent.id),
-            run_id: None,
-            failure: None,
-            dead_letter: false,
-            provenance: agent.provenance,
-            traceparent: None,
-            created_at: now,
-            updated_at: now,
-            started_at: None,
-            ended_at: None,
+            ..Task::new(
+                agent.owner.clone(),
+                agent.agent_type,
+                timeout.or(agent.limits.timeout_seconds).unwrap_or(default_timeout),
+                agent.provenance,
+                now(),
+            )
         };
         Ok((task, wait))
     }

@@ -12,7 +12,7 @@ use crate::{
     },
     model::{
         agent::{AgentType, Backend},
-        id::{SwarmId, TaskId},
+        id::SwarmId,
         key::Principal,
         limits::{DESCRIPTION_CHARS, IDEMPOTENCY_KEY_CHARS, TIMEOUT_SECONDS, TITLE_CHARS},
         project::DEFAULT_PROJECT,
@@ -180,44 +180,28 @@ impl CreateTask {
             refusals.check(false, "output_schema", || problem);
         }
         refusals.finish()?;
-        let now = now();
         let task = Task {
-            id: TaskId::generate(),
-            owner: swarm.map_or(&who.user, |swarm| &swarm.owner).clone(),
             key_id: Some(who.key_id),
             title: self.title.unwrap_or_else(|| title_of(&self.description)),
             description: self.description,
-            agent_type,
             project,
             model: self.model.or_else(|| settings.roles.model_of(agent_type)).filter(|_| swarm.is_none()),
             priority: self.priority.unwrap_or(Priority::Normal),
-            timeout_seconds: timeout.unwrap_or(settings.task_timeout_seconds),
             budget_usd: self.budget_usd,
             limits,
-            mode: None,
-            joined_task_id: None,
-            workflow_run_id: None,
             swarm_id: self.swarm_id,
-            workspace_name: None,
-            reviewed: false,
             backend,
             on_lost: self.on_lost.unwrap_or(OnLost::Resume),
             output_schema: self.output_schema.or_else(|| settings.roles.get(agent_type)?.output_schema.clone()),
             idempotency_key: self.idempotency_key,
             request_hash,
-            status: TaskStatus::Created,
-            generation: 0,
-            cancel_requested: false,
-            agent_id: None,
-            run_id: None,
-            failure: None,
-            dead_letter: false,
-            provenance: settings.provenance,
-            traceparent: None,
-            created_at: now,
-            updated_at: now,
-            started_at: None,
-            ended_at: None,
+            ..Task::new(
+                swarm.map_or(&who.user, |swarm| &swarm.owner).clone(),
+                agent_type,
+                timeout.unwrap_or(settings.task_timeout_seconds),
+                settings.provenance,
+                now(),
+            )
         };
         Ok((task, wait))
     }

@@ -6,11 +6,10 @@ use super::{
 };
 use crate::model::{
     agent::{Agent, AgentType},
-    id::{AgentId, MessageId, TaskId},
+    id::{AgentId, MessageId},
     limits::MESSAGE_HOPS,
-    quota::WorkLimits,
     swarm::{Swarm, SwarmStatus},
-    task::{MessageMode, OnLost, Priority, Task, TaskStatus},
+    task::{MessageMode, Priority, Task},
     topology::links::{Member, contacts},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -272,42 +271,21 @@ pub fn wake_task(agent: &Agent, message: &TeamMessage, timeout_seconds: u32) -> 
         deadline.unwrap_or_default()
     );
     Task {
-        id: TaskId::generate(),
-        owner: agent.owner.clone(),
         key_id: agent.key_id,
         title: format!("Answer: {subject}"),
         description,
-        agent_type: agent.agent_type,
         backend: agent.backend,
         project: agent.project.clone(),
-        model: None,
         priority: message.priority,
-        timeout_seconds: agent.limits.timeout_seconds.unwrap_or(timeout_seconds),
-        budget_usd: None,
-        limits: WorkLimits::default(),
         mode: Some(MessageMode::Queue),
-        joined_task_id: None,
-        workflow_run_id: None,
-        swarm_id: None,
-        workspace_name: None,
-        reviewed: false,
-        traceparent: None,
-        on_lost: OnLost::Resume,
-        output_schema: None,
-        idempotency_key: None,
-        request_hash: String::new(),
-        status: TaskStatus::Created,
-        generation: 0,
-        cancel_requested: false,
         agent_id: Some(agent.id),
-        run_id: None,
-        failure: None,
-        dead_letter: false,
-        provenance: agent.provenance,
-        created_at: message.created_at,
-        updated_at: message.created_at,
-        started_at: None,
-        ended_at: None,
+        ..Task::new(
+            agent.owner.clone(),
+            agent.agent_type,
+            agent.limits.timeout_seconds.unwrap_or(timeout_seconds),
+            agent.provenance,
+            message.created_at,
+        )
     }
 }
 

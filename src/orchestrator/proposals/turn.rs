@@ -1,13 +1,10 @@
 //! A question as a turn of an agent, and what came of it.
 
 use crate::model::{
-    agent::Backend,
     consensus::{Answer, Cast, Phase, Rules, read_answer, schema_of},
-    id::TaskId,
     proposal::{BallotRecord, Proposal},
-    quota::WorkLimits,
     run::{FailureCode, Run},
-    task::{MessageMode, OnLost, Priority, Task, TaskStatus},
+    task::{MessageMode, OnLost, Task, TaskStatus},
 };
 use chrono::{DateTime, Utc};
 
@@ -56,42 +53,17 @@ pub(super) fn task_of(proposal: &Proposal, record: &BallotRecord, words: String,
     let asks_again = proposal.rules.protocol.asks_again(proposal.rules.max_rounds);
     let timeout_seconds = if asks_again { (left / 2).max(1) } else { left + GRACE_SECONDS };
     Task {
-        id: TaskId::generate(),
-        owner: proposal.owner.clone(),
         key_id: proposal.key_id,
         title: format!("{} of voter {}: {question}", record.phase, record.place + 1),
         description: words,
-        agent_type: seat.agent_type,
-        backend: Backend::ClaudeCode,
         project: seat.project.clone(),
         model: seat.model.clone().filter(|_| seat.agent_id.is_none()),
-        priority: Priority::Normal,
-        timeout_seconds,
-        budget_usd: None,
-        limits: WorkLimits::default(),
         mode: seat.agent_id.map(|_| MessageMode::Queue),
-        workflow_run_id: None,
-        swarm_id: None,
-        workspace_name: None,
-        reviewed: false,
         traceparent: proposal.traceparent.clone(),
-        joined_task_id: None,
         // A leader whose process dies is a lost leader: the next term is quicker than its recovery.
         on_lost: if record.phase == Phase::Draft { OnLost::Fail } else { OnLost::Resume },
         output_schema: Some(schema_of(&proposal.rules, record.phase)),
-        idempotency_key: None,
-        request_hash: String::new(),
-        status: TaskStatus::Created,
-        generation: 0,
-        cancel_requested: false,
         agent_id: seat.agent_id,
-        run_id: None,
-        failure: None,
-        dead_letter: false,
-        provenance: proposal.provenance,
-        created_at: now,
-        updated_at: now,
-        started_at: None,
-        ended_at: None,
+        ..Task::new(proposal.owner.clone(), seat.agent_type, timeout_seconds, proposal.provenance, now)
     }
 }

@@ -3,11 +3,10 @@
 use chrono::{SubsecRound, Utc};
 use mas_gateway::{
     model::{
-        agent::{Agent, AgentStatus, AgentType, Backend},
-        id::{AgentId, ProcessId, RunId, TaskId},
-        quota::WorkLimits,
+        agent::{Agent, AgentStatus, AgentType},
+        id::{AgentId, ProcessId, RunId},
         run::{Provenance, Run, RunOutcome},
-        task::{Priority, Task, TaskStatus},
+        task::Task,
     },
     store::{Inserted, Process, Provision, Quota, Store},
 };
@@ -89,42 +88,9 @@ pub(crate) async fn test_store() -> TestStore {
 pub(crate) fn task(owner: &str) -> Task {
     let now = Utc::now().trunc_subsecs(6);
     Task {
-        id: TaskId::generate(),
-        owner: owner.to_owned(),
-        key_id: None,
         title: "title".into(),
         description: "description".into(),
-        agent_type: AgentType::CODER,
-        project: "default".into(),
-        model: None,
-        priority: Priority::Normal,
-        timeout_seconds: 60,
-        budget_usd: None,
-        limits: WorkLimits::default(),
-        mode: None,
-        joined_task_id: None,
-        workflow_run_id: None,
-        swarm_id: None,
-        workspace_name: None,
-        reviewed: false,
-        backend: Backend::ClaudeCode,
-        on_lost: mas_gateway::model::task::OnLost::Resume,
-        output_schema: None,
-        idempotency_key: None,
-        request_hash: String::new(),
-        status: TaskStatus::Created,
-        generation: 0,
-        cancel_requested: false,
-        agent_id: None,
-        run_id: None,
-        failure: None,
-        dead_letter: false,
-        provenance: Provenance::Rehearsal,
-        traceparent: None,
-        created_at: now,
-        updated_at: now,
-        started_at: None,
-        ended_at: None,
+        ..Task::new(owner.to_owned(), AgentType::CODER, 60, Provenance::Rehearsal, now)
     }
 }
 
