@@ -27,12 +27,14 @@ pub mod workflows;
 use crate::{
     bus::Bus,
     model::{
+        current::Current,
         key::{Principal, Scope},
         mcp::McpServers,
         project::Project,
         quota::KeyLimits,
-        role::Catalogue,
+        role,
         run::Provenance,
+        workflow,
     },
     store::{Quota, Store},
 };
@@ -70,9 +72,9 @@ pub struct AppSettings {
     /// MCP servers that projects and roles may attach to their agents.
     pub mcp_servers: McpServers,
     /// The roles agents can have.
-    pub roles: Arc<Catalogue>,
+    pub roles: Current<role::Catalogue>,
     /// The workflows that can be run.
-    pub workflows: Arc<workflows::Catalogue>,
+    pub workflows: Current<workflow::Catalogue>,
     /// Where everything of the gateway is stored.
     pub data_dir: PathBuf,
     /// Whether a real model or the rehearsal model answers.

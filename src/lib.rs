@@ -5,7 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`model`] | the vocabulary: plain types, pure transitions, no I/O |
-//! | [`roles`] | reads the files of roles |
+//! | [`definitions`] | reads and follows the files of roles and workflows |
 //! | [`config`], [`telemetry`], [`shutdown`] | settings, logs and the way to a tracing collector, ending in order |
 //! | [`trace`] | spans from a request to its runs, across the store |
 //! | [`store`] | the truth: `SQLite` or `PostgreSQL`, one SQL text per query |
@@ -36,6 +36,7 @@ pub mod app;
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod definitions;
 pub mod gpt;
 pub mod housekeeping;
 pub mod mirror;
@@ -43,7 +44,6 @@ pub mod model;
 pub mod orchestrator;
 pub mod process;
 pub mod rehearsal;
-pub mod roles;
 pub mod runner;
 pub mod shutdown;
 pub mod store;

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod answer;
 pub mod consensus;
+pub mod current;
 pub mod event;
 pub mod id;
 pub mod inbox;

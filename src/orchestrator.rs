@@ -12,7 +12,7 @@ mod workflows;
 
 use crate::{
     bus::{Bus, Topic},
-    model::{id::WorkflowRunId, quota::KeyLimits, role::Catalogue},
+    model::{current::Current, id::WorkflowRunId, quota::KeyLimits, role},
     store::Store,
 };
 use chrono::TimeDelta;
@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The roles agents can have.
-    pub roles: Arc<Catalogue>,
+    pub roles: Current<role::Catalogue>,
     /// Where runs leave their results, a directory each.
     pub outputs: PathBuf,
     /// What everybody together may use.

@@ -26,11 +26,12 @@ use crate::{
     bus::{Bus, Topic},
     config,
     model::{
+        current::Current,
         id::{AgentId, KeyId, TaskId},
         mcp::McpServers,
         project::Project,
         quota::KeyLimits,
-        role::Catalogue,
+        role,
         run::{Failure, FailureCode},
     },
     process::{Launcher, Watcher},
@@ -60,7 +61,7 @@ pub struct Settings {
     /// Limits of keys that have none of their own.
     pub key_limits: KeyLimits,
     /// The roles agents can have.
-    pub roles: Arc<Catalogue>,
+    pub roles: Current<role::Catalogue>,
     /// Projects by name.
     pub projects: BTreeMap<String, Project>,
     /// What agents inherit.

@@ -85,7 +85,7 @@ impl Refusals {
 
     /// The CLI to do the work: the one asked for, else the role's.
     pub(super) fn backend(&mut self, field: &str, asked: Option<Backend>, role: AgentType, settings: &AppSettings) -> Backend {
-        let backend = asked.unwrap_or_else(|| settings.roles.backend_of(role));
+        let backend = asked.unwrap_or_else(|| settings.roles.get().backend_of(role));
         self.check(backend != Backend::ClaudeFlow || settings.has_claude_flow, field, || {
             "`claude-flow` is not set up on this gateway; use `claude-code`, or ask its operator to set `claude_flow.command`"
                 .into()
@@ -96,7 +96,7 @@ impl Refusals {
     /// The role that work is to be done in, `coder` when it names none.
     pub(super) fn role(&mut self, field: &str, name: Option<AgentType>, settings: &AppSettings) -> AgentType {
         let name = name.unwrap_or(AgentType::CODER);
-        self.check(settings.roles.get(name).is_some(), field, || settings.roles.why_not(name));
+        self.check(settings.roles.get().get(name).is_some(), field, || settings.roles.get().why_not(name));
         name
     }
 

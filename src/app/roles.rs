@@ -1,9 +1,15 @@
 //! The roles agents can have, as callers see them.
 
-use super::{App, error::AppError, size::take_within, workflows::FileProblem};
+use super::{
+    App,
+    error::AppError,
+    size::take_within,
+    workflows::{FileProblem, file_problems},
+};
 use crate::model::{
     agent::{AgentType, Backend},
-    role::{Role, RoleSource},
+    role::{Catalogue, Role},
+    workflow::file::DefinitionSource,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,7 +54,7 @@ pub struct RoleResource {
     #[schema(nullable = false)]
     pub persona: Option<String>,
     /// Where it comes from: the program, or a file of the data directory.
-    pub source: RoleSource,
+    pub source: DefinitionSource,
     /// What is in force otherwise than its file says, such as a model the gateway does not allow.
     pub problems: Vec<String>,
 }
@@ -67,21 +73,17 @@ pub struct RolePage {
     pub next_cursor: Option<AgentType>,
 }
 
-/// Most problems of files in an answer.
-const PROBLEMS_SHOWN: usize = 20;
-
 impl App {
     /// A page of the roles there are, and the files that cannot be used.
     pub fn list_roles(&self, query: RoleQuery) -> RolePage {
-        let catalogue = &self.settings.roles;
-        let problems = catalogue.problems().iter().take(PROBLEMS_SHOWN).map(|problem| FileProblem {
-            file: problem.file.clone(),
-            problem: super::size::excerpt(&problem.flaw.to_string(), 300),
-        });
-        let problems: Vec<_> = problems.collect();
+        let catalogue = self.settings.roles.get();
+        let problems = file_problems(catalogue.problems());
         let rest = catalogue.iter().filter(|(role, _)| query.cursor.is_none_or(|after| role.name > after));
-        let items =
-            rest.map(|(role, source)| RoleResource { persona: None, output_schema: None, ..self.role_resource(role, source) });
+        let items = rest.map(|(role, source)| RoleResource {
+            persona: None,
+            output_schema: None,
+            ..role_resource(&catalogue, role, source)
+        });
         let room = self.settings.page_chars().saturating_sub(super::size::json_chars(&problems));
         let (roles, cut) = take_within(items.collect(), room);
         let next_cursor = roles.last().map(|role| role.name).filter(|_| cut);
@@ -90,29 +92,30 @@ impl App {
 
     /// A role with its persona.
     pub fn get_role(&self, name: AgentType) -> Result<RoleResource, AppError> {
-        let found = self.settings.roles.iter().find(|(role, _)| role.name == name);
-        let (role, source) = found.ok_or_else(|| AppError::NotFound(self.settings.roles.why_not(name)))?;
-        Ok(self.role_resource(role, source))
+        let catalogue = self.settings.roles.get();
+        let found = catalogue.iter().find(|(role, _)| role.name == name);
+        let (role, source) = found.ok_or_else(|| AppError::NotFound(catalogue.why_not(name)))?;
+        Ok(role_resource(&catalogue, role, source))
     }
+}
 
-    fn role_resource(&self, role: &Role, source: RoleSource) -> RoleResource {
-        let model = self.settings.roles.model_of(role.name);
-        let ignored = role.model.as_ref().filter(|wanted| model.as_ref() != Some(wanted));
-        let problems = ignored.map(|wanted| {
-            let instead = model.as_deref().unwrap_or("the CLI's own default");
-            format!("its model `{wanted}` is not in claude_code.models; {instead} is used")
-        });
-        RoleResource {
-            name: role.name,
-            description: role.description.clone(),
-            backend: role.backend,
-            model,
-            allowed_tools: role.allowed_tools.clone(),
-            output_schema: role.output_schema.clone(),
-            mcp_servers: role.mcp_servers.clone(),
-            persona: Some(role.persona.clone()),
-            source,
-            problems: problems.into_iter().collect(),
-        }
+fn role_resource(catalogue: &Catalogue, role: &Role, source: DefinitionSource) -> RoleResource {
+    let model = catalogue.model_of(role.name);
+    let ignored = role.model.as_ref().filter(|wanted| model.as_ref() != Some(wanted));
+    let problems = ignored.map(|wanted| {
+        let instead = model.as_deref().unwrap_or("the CLI's own default");
+        format!("its model `{wanted}` is not in claude_code.models; {instead} is used")
+    });
+    RoleResource {
+        name: role.name,
+        description: role.description.clone(),
+        backend: role.backend,
+        model,
+        allowed_tools: role.allowed_tools.clone(),
+        output_schema: role.output_schema.clone(),
+        mcp_servers: role.mcp_servers.clone(),
+        persona: Some(role.persona.clone()),
+        source,
+        problems: problems.into_iter().collect(),
     }
 }

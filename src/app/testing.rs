@@ -5,6 +5,7 @@ use crate::{
     bus::{Bus, Topic},
     model::{
         agent::{Agent, AgentStatus, AgentType},
+        current::Current,
         event::{Event, EventKind},
         id::{AgentId, KeyId, ProcessId, RunId},
         key::{Principal, Scope},
@@ -14,6 +15,7 @@ use crate::{
         role::Catalogue,
         run::{Provenance, Run, RunOutcome},
         task::{Task, TaskStatus},
+        workflow,
     },
     store::{Appended, Batch, Process, Provision, RunUpdate, Store, TaskChange},
 };
@@ -168,8 +170,8 @@ pub(crate) fn settings() -> AppSettings {
         file_hosts: vec!["127.0.0.1".into()],
         has_claude_flow: false,
         mcp_servers: McpServers::default(),
-        roles: std::sync::Arc::new(Catalogue::shipped(vec!["haiku".into(), "claude-*".into()], None)),
-        workflows: std::sync::Arc::default(),
+        roles: Current::new(Catalogue::shipped(vec!["haiku".into(), "claude-*".into()], None)),
+        workflows: Current::new(workflow::Catalogue::default()),
         data_dir: std::env::temp_dir(),
         provenance: Provenance::Live,
     }

@@ -1,13 +1,12 @@
 //! Workflows and their runs.
 
-mod catalogue;
 mod files;
 mod request;
 mod view;
 
-pub use catalogue::Catalogue;
 pub use files::{RunFile, RunFileQuery};
 pub use request::{AnswerWorkflowRun, CancelWorkflowRun, GetWorkflowRun, RunWorkflow, WorkflowRunQuery};
+pub(super) use view::file_problems;
 pub use view::{
     FileProblem, QuestionResource, StageResource, WorkflowInput, WorkflowList, WorkflowResource, WorkflowRunPage,
     WorkflowRunResource,
@@ -44,13 +43,16 @@ pub struct StartedRun {
 impl App {
     /// The workflows there are, and the files that could not be read.
     pub fn list_workflows(&self) -> WorkflowList {
-        self.settings.workflows.list()
+        let catalogue = self.settings.workflows.get();
+        let workflows = catalogue.iter().map(|(workflow, source)| WorkflowResource::new(workflow, source)).collect();
+        WorkflowList { workflows, problems: file_problems(catalogue.problems()) }
     }
 
     /// Begins a run of a workflow, and waits as long as asked until it has ended or waits for an answer.
     pub async fn run_workflow(&self, who: &Principal, name: &str, request: RunWorkflow) -> Result<StartedRun, AppError> {
-        let Some(workflow) = self.settings.workflows.get(name) else {
-            let known = self.settings.workflows.names().join(", ");
+        let catalogue = self.settings.workflows.get();
+        let Some(workflow) = catalogue.get(name) else {
+            let known = catalogue.iter().map(|(workflow, _)| workflow.name.as_str()).collect::<Vec<_>>().join(", ");
             let name = super::size::excerpt(name, NAME_CHARS);
             return Err(AppError::NotFound(format!("there is no workflow `{name}`; there are: {known}")));
         };

@@ -7,7 +7,14 @@ use super::{
 use crate::{
     adapter::{claude_code::TESTED_VERSION, claude_flow},
     config::{Config, DataDir},
-    model::role::{Catalogue, RoleSource},
+    model::{
+        current::Current,
+        role,
+        workflow::{
+            self,
+            file::{DefinitionSource, FileProblem},
+        },
+    },
     process::run_command,
     runner::{
         Settings,
@@ -15,7 +22,7 @@ use crate::{
     },
     tunnel,
 };
-use std::{net::TcpListener, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::TcpListener, path::Path, process::ExitCode, time::Duration};
 
 enum Finding {
     Good(String),
@@ -45,7 +52,9 @@ pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
-    let roles = Arc::new(serve::load_roles(config));
+    let sources = serve::sources(config);
+    let roles = sources.load_roles();
+    let workflows = sources.load_workflows(&roles);
     let settings = Settings {
         runner: config.runner.clone(),
         claude_code: config.claude_code.clone(),
@@ -53,7 +62,7 @@ async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
         mcp_servers: config.mcp_servers.clone(),
         limits: config.limits.of_gateway(),
         key_limits: config.limits.of_key(),
-        roles: roles.clone(),
+        roles: Current::new(roles.clone()),
         projects: config.projects(),
         agent_env: config.agent_env.clone(),
         data: DataDir(config.server.data_dir.clone()),
@@ -61,6 +70,7 @@ async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
     };
     let mut findings = vec![("data directory", data_dir(config)), ("port", port(config)), ("git", git(config).await)];
     findings.extend(role_findings(&roles).into_iter().map(|finding| ("roles", finding)));
+    findings.extend(workflow_findings(&workflows).into_iter().map(|finding| ("workflows", finding)));
     if config.tunnel.is_wanted() {
         let finding = tunnel::problem(&config.tunnel, &config.tunnel_env).map_or_else(|| Good("the client is there".into()), Bad);
         findings.push(("tunnel", finding));
@@ -123,13 +133,20 @@ async fn claude_flow(settings: &Settings) -> Finding {
     }
 }
 
-fn role_findings(roles: &Catalogue) -> Vec<Finding> {
-    let flaws = roles
-        .problems()
-        .iter()
-        .map(|problem| Bad(format!("roles/{}: {}; the role is not available until this is mended", problem.file, problem.flaw)));
-    let own = roles.iter().filter(|(_, source)| *source == RoleSource::User).count();
-    let there = Good(format!("{} usable, {own} of them of your own", roles.iter().count()));
+fn role_findings(roles: &role::Catalogue) -> Vec<Finding> {
+    definitions("roles", &roles.iter().map(|(_, source)| source).collect::<Vec<_>>(), roles.problems())
+}
+
+fn workflow_findings(workflows: &workflow::Catalogue) -> Vec<Finding> {
+    definitions("workflows", &workflows.iter().map(|(_, source)| source).collect::<Vec<_>>(), workflows.problems())
+}
+
+fn definitions(dir: &str, usable: &[DefinitionSource], problems: &[FileProblem]) -> Vec<Finding> {
+    let own = usable.iter().filter(|source| **source == DefinitionSource::User).count();
+    let there = Good(format!("{} usable, {own} of them of your own", usable.len()));
+    let flaws = problems.iter().map(|FileProblem { file, flaw }| {
+        Bad(format!("{dir}/{file}: {flaw}; what it defines is not available until this is mended"))
+    });
     std::iter::once(there).chain(flaws).collect()
 }
 

@@ -8,11 +8,11 @@ use super::{
 use crate::{
     app::{App, keys::NewKey},
     config::Config,
-    model::{id::KeyId, key::Scope, quota::KeyLimits},
+    model::{current::Current, id::KeyId, key::Scope, quota::KeyLimits, role, workflow},
 };
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
-use std::{process::ExitCode, sync::Arc};
+use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Subcommand)]
@@ -123,7 +123,9 @@ fn with_app(common: Common, work: impl AsyncFnOnce(App) -> anyhow::Result<()>) -
     serve::make_data_dir(&config)?;
     runtime()?.block_on(async {
         let store = serve::open_store(&config).await?;
-        let settings = serve::app_settings(&config, Arc::new(serve::load_roles(&config)));
+        // Keys have nothing to do with roles and workflows.
+        let (roles, workflows) = (role::Catalogue::default(), workflow::Catalogue::default());
+        let settings = serve::app_settings(&config, Current::new(roles), Current::new(workflows));
         let app = App::new(store.clone(), crate::bus::Bus::local(), settings, CancellationToken::new());
         let done = work(app).await.context("mas key");
         store.close().await;

@@ -3,14 +3,14 @@
 use super::model;
 use crate::{
     api,
-    app::{App, AppSettings, keys::new_secret, workflows::Catalogue},
+    app::{App, AppSettings, keys::new_secret},
     bus::Bus,
     config::{Config, DataDir, write_private},
+    definitions::Sources,
     housekeeping, mirror,
-    model::{role, run::Provenance},
+    model::{current::Current, role, run::Provenance, workflow},
     orchestrator::{self, Orchestrator},
     process::lock,
-    roles,
     runner::{self, Runner},
     shutdown,
     store::Store,
@@ -62,9 +62,8 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let store = open_store(config).await?;
     let _hold = store.hold().await.context("store.url")?;
     let bus = Bus::local();
-    let roles = Arc::new(load_roles(config));
-    roles::report(&roles, &data.roles());
-    let app = App::new(store.clone(), bus.clone(), app_settings(config, roles.clone()), stop.clone());
+    let (roles, workflows) = definitions(config, &stop);
+    let app = App::new(store.clone(), bus.clone(), app_settings(config, roles.clone(), workflows), stop.clone());
     let traces = match config.telemetry.otlp_url.as_str() {
         "" => None,
         url => Some(
@@ -205,14 +204,33 @@ pub(super) async fn open_store(config: &Config) -> anyhow::Result<Store> {
     Store::connect(&config.store_url()).await.context("store.url: the database cannot be opened")
 }
 
-/// The roles there are, with the models they may have.
-pub(super) fn load_roles(config: &Config) -> role::Catalogue {
-    let default_model = Some(config.claude_code.default_model.clone()).filter(|model| !model.is_empty());
-    let dir = DataDir(config.server.data_dir.clone()).roles();
-    roles::load(&dir, config.claude_code.models.clone(), default_model)
+/// The roles and workflows in force, which follow their files until `stop`.
+fn definitions(config: &Config, stop: &CancellationToken) -> (Current<role::Catalogue>, Current<workflow::Catalogue>) {
+    let sources = sources(config);
+    let roles = sources.load_roles();
+    let workflows = sources.load_workflows(&roles);
+    sources.report(&roles, &workflows);
+    let (roles, workflows) = (Current::new(roles), Current::new(workflows));
+    tokio::spawn(sources.follow(roles.clone(), workflows.clone(), stop.clone()));
+    (roles, workflows)
 }
 
-pub(super) fn app_settings(config: &Config, roles: Arc<role::Catalogue>) -> AppSettings {
+/// Where the roles and workflows come from, and the models roles may have.
+pub(super) fn sources(config: &Config) -> Sources {
+    let data = DataDir(config.server.data_dir.clone());
+    Sources {
+        roles: data.roles(),
+        workflows: data.workflows(),
+        models: config.claude_code.models.clone(),
+        default_model: Some(config.claude_code.default_model.clone()).filter(|model| !model.is_empty()),
+    }
+}
+
+pub(super) fn app_settings(
+    config: &Config,
+    roles: Current<role::Catalogue>,
+    workflows: Current<workflow::Catalogue>,
+) -> AppSettings {
     AppSettings {
         projects: config.projects(),
         models: config.claude_code.models.clone(),
@@ -224,8 +242,8 @@ pub(super) fn app_settings(config: &Config, roles: Arc<role::Catalogue>) -> AppS
         file_hosts: config.files.hosts.clone(),
         has_claude_flow: config.claude_flow.is_wanted(),
         mcp_servers: config.mcp_servers.clone(),
-        workflows: Arc::new(Catalogue::load(&config.server.data_dir.join("workflows"), &|role| roles.contains(role))),
         roles,
+        workflows,
         data_dir: config.server.data_dir.clone(),
         provenance: if config.rehearsal.enabled { Provenance::Rehearsal } else { Provenance::Live },
     }
@@ -234,7 +252,7 @@ pub(super) fn app_settings(config: &Config, roles: Arc<role::Catalogue>) -> AppS
 fn runner_settings(
     config: &Config,
     data: &DataDir,
-    roles: Arc<role::Catalogue>,
+    roles: Current<role::Catalogue>,
     rehearsal_url: Option<String>,
 ) -> runner::Settings {
     runner::Settings {

@@ -74,6 +74,10 @@ impl DataDir {
     pub fn roles(&self) -> PathBuf {
         self.0.join("roles")
     }
+    /// The user's own workflows.
+    pub fn workflows(&self) -> PathBuf {
+        self.0.join("workflows")
+    }
     /// What runs of workflows leave as files.
     pub fn outputs(&self) -> PathBuf {
         self.0.join("outputs")

@@ -16,26 +16,15 @@ mod catalogue;
 mod front;
 pub mod tools;
 
-pub use catalogue::{Catalogue, RoleProblem};
+pub use catalogue::Catalogue;
 
 use super::{
     agent::{AgentType, Backend},
     limits::{OUTPUT_SCHEMA_BYTES, ROLE_BYTES, ROLE_DESCRIPTION_CHARS, ROLE_ITEMS, SYSTEM_PROMPT_CHARS, TITLE_CHARS},
-    word::word_enum,
     workflow::{check::schema, file::FileFlaw},
 };
 use front::Front;
 use serde_json::Value;
-
-word_enum! {
-    /// Where a role comes from.
-    RoleSource {
-        /// The program.
-        Shipped = "shipped",
-        /// A file of the data directory.
-        User = "user",
-    }
-}
 
 /// A role.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,6 +4,7 @@
 //! What a run does next is computed anew each time from the workflow and the turns made so far (`workflow/plan.rs`), so
 //! a run has no state of its own that could get lost.
 
+mod catalogue;
 pub mod check;
 pub mod file;
 pub mod plan;
@@ -11,6 +12,8 @@ mod prompt;
 pub mod run;
 pub mod sparc;
 mod template;
+
+pub use catalogue::Catalogue;
 
 use super::{agent::Backend, id::AgentId, word::word_enum};
 use serde::{Deserialize, Serialize};

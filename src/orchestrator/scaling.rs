@@ -116,7 +116,7 @@ impl Orchestrator {
 
     /// A member to be added for a task, at rest until its turn: like those of its type there are already.
     fn spare(&self, swarm: &Swarm, members: &[Agent], task: &Task, place: i64) -> Agent {
-        let (roles, agent_type) = (&self.settings.roles, task.agent_type);
+        let (roles, agent_type) = (self.settings.roles.get(), task.agent_type);
         let like = members.iter().find(|agent| agent.agent_type == agent_type);
         Agent {
             key_id: task.key_id,

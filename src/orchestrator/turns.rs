@@ -12,7 +12,7 @@ use chrono::Utc;
 impl Orchestrator {
     /// The agent type of a stage. One whose role was removed meanwhile is a coder.
     fn agent_type(&self, role: &str) -> AgentType {
-        role.parse().ok().filter(|name| self.settings.roles.get(*name).is_some()).unwrap_or(AgentType::CODER)
+        role.parse().ok().filter(|name| self.settings.roles.get().get(*name).is_some()).unwrap_or(AgentType::CODER)
     }
 
     /// An agent of the run's own, at rest until its first turn. It ends with the run.
@@ -21,9 +21,9 @@ impl Orchestrator {
         Agent {
             key_id: run.key_id,
             name: name.chars().take(100).collect(),
-            backend: spec.backend.unwrap_or_else(|| self.settings.roles.backend_of(agent_type)),
+            backend: spec.backend.unwrap_or_else(|| self.settings.roles.get().backend_of(agent_type)),
             project: run.project.clone(),
-            model: spec.model.clone().or_else(|| self.settings.roles.model_of(agent_type)),
+            model: spec.model.clone().or_else(|| self.settings.roles.get().model_of(agent_type)),
             workspace_name: Some(run.id.to_string()),
             ..Agent::at_rest(run.owner.clone(), agent_type, run.provenance, Utc::now())
         }
@@ -36,9 +36,9 @@ impl Orchestrator {
             key_id: run.key_id,
             title: spec.title.clone(),
             description: spec.prompt.clone(),
-            backend: spec.backend.unwrap_or_else(|| self.settings.roles.backend_of(agent_type)),
+            backend: spec.backend.unwrap_or_else(|| self.settings.roles.get().backend_of(agent_type)),
             project: run.project.clone(),
-            model: spec.model.clone().or_else(|| self.settings.roles.model_of(agent_type)).filter(|_| agent.is_none()),
+            model: spec.model.clone().or_else(|| self.settings.roles.get().model_of(agent_type)).filter(|_| agent.is_none()),
             budget_usd: run.input.turn_budget_usd,
             mode: agent.map(|_| MessageMode::Queue),
             workflow_run_id: Some(run.id),

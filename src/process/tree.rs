@@ -63,7 +63,7 @@ impl Tree<'_> {
     pub(super) fn kill(&self, mut reaped: impl FnMut(Pid, WaitStatus)) -> Killed {
         let limit = Instant::now() + KILL_LIMIT;
         // Adopted children cannot slip through: a dead one is listed until collected, and its own are ours by then. A
-        // scan of all processes can miss one that forks or executes at that moment, so it has to come out empty thrice.
+        // scan of all processes can miss one that forks at that moment, so it has to come out empty thrice.
         let needed = if self.adopts { 1 } else { 3 };
         let (mut seen, mut quiet) = (HashSet::new(), 0);
         loop {
@@ -78,13 +78,14 @@ impl Tree<'_> {
                     let _ = fs::write(cgroup.join("cgroup.kill"), "1");
                 }
             }
-            for (pid, proof) in self.relatives() {
+            let (relatives, is_sure) = self.relatives();
+            for (pid, proof) in relatives {
                 kill_proven(pid, &proof, self.marker);
                 members.insert(pid);
             }
             let before = seen.len();
             seen.extend(&members);
-            quiet = if members.is_empty() { quiet + 1 } else { 0 };
+            quiet = if members.is_empty() { quiet + u32::from(is_sure) } else { 0 };
             if quiet == needed || Instant::now() >= limit {
                 self.remove_cgroup();
                 let count = |set: &HashSet<Pid>| u32::try_from(set.len()).unwrap_or(u32::MAX);
@@ -97,17 +98,20 @@ impl Tree<'_> {
         }
     }
 
-    /// Marked processes and descendants, each with the reason why it is one of ours.
-    fn relatives(&self) -> Vec<(Pid, Proof)> {
+    /// Marked processes and descendants, each with the reason why it is one of ours, and whether there is surely no other.
+    fn relatives(&self) -> (Vec<(Pid, Proof)>, bool) {
         let own = rustix::process::getpid();
+        let mut is_sure = true;
         let mut found: Vec<(Pid, Proof)> = Vec::new();
         let mut known = HashSet::from([own]);
         if self.adopts {
             found.extend(children(own).into_iter().filter(|pid| known.insert(*pid)).map(|pid| (pid, Proof::ChildOf(own))));
         }
         for pid in all_processes() {
-            if is_marked(pid, self.marker) && known.insert(pid) {
-                found.push((pid, Proof::Marker));
+            match has_marker(pid, self.marker) {
+                Some(true) if known.insert(pid) => found.push((pid, Proof::Marker)),
+                Some(_) => {}
+                None => is_sure = false,
             }
         }
         let mut next = 0;
@@ -116,7 +120,7 @@ impl Tree<'_> {
             found.extend(children(parent).into_iter().filter(|pid| known.insert(*pid)).map(|pid| (pid, Proof::ChildOf(parent))));
             next += 1;
         }
-        found
+        (found, is_sure)
     }
 
     fn remove_cgroup(&self) {
@@ -152,7 +156,7 @@ fn kill_proven(pid: Pid, proof: &Proof, marker: &str) {
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(fd) => {
             let holds = match proof {
-                Proof::Marker => is_marked(pid, marker),
+                Proof::Marker => has_marker(pid, marker) == Some(true),
                 Proof::ChildOf(parent) => parent_of(pid) == Some(*parent),
             };
             if holds {
@@ -175,10 +179,25 @@ fn parse_pid(text: &str) -> Option<Pid> {
     text.parse().ok().and_then(Pid::from_raw)
 }
 
-fn is_marked(pid: Pid, marker: &str) -> bool {
+/// Whether the marker is in the environment of `pid`; absent when it has none yet because it is executing a program just now,
+/// which takes a while on a busy machine.
+fn has_marker(pid: Pid, marker: &str) -> Option<bool> {
     let wanted = format!("{MARKER_VARIABLE}={marker}");
-    fs::read(format!("/proc/{pid}/environ"))
-        .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
+    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return Some(false) };
+    if environment.is_empty() && is_executing(pid) {
+        return None;
+    }
+    Some(environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
+}
+
+/// Whether `pid`, whose environment is empty, has been given a new address space, and not yet an environment in it:
+/// `env_end` (field 51 of `/proc/PID/stat`) is 0, and it is neither dead nor a kernel thread (`PF_KTHREAD` in field 9).
+fn is_executing(pid: Pid) -> bool {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let Some(fields) = stat_fields(pid.as_raw_pid().unsigned_abs()) else { return false };
+    let number = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u64>().ok());
+    let is_alive = !matches!(fields.first().map(String::as_str), Some("Z" | "X"));
+    is_alive && number(51) == Some(0) && number(9).is_some_and(|flags| flags & PF_KTHREAD == 0)
 }
 
 /// Children, their children and so on.
@@ -284,6 +303,25 @@ mod tests {
         assert_eq!(own_cgroup(hybrid, "0::/../outside"), None);
         assert_eq!(own_cgroup("31 23 0:28 / /sys rw - tmpfs tmpfs rw", "0::/"), None);
         assert_eq!(own_cgroup(hybrid, "4:memory:/x"), None);
+    }
+
+    #[test]
+    fn only_a_process_without_an_environment_of_its_own_yet_is_in_doubt() {
+        use std::{
+            io::{Read, Write},
+            process::{Command, Stdio},
+        };
+        #[expect(clippy::disallowed_methods, reason = "a process that is none of an agent's")]
+        let mut cat = Command::new("cat").env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+        let pid = parse_pid(&cat.id().to_string()).expect("a number");
+        // Until it answers, it may be at any step of its beginning.
+        let mut input = cat.stdin.take().expect("piped");
+        input.write_all(b"x").expect("writes");
+        cat.stdout.as_mut().expect("piped").read_exact(&mut [0]).expect("reads");
+        assert_eq!(has_marker(pid, "proc_x"), Some(false), "an empty environment is one");
+        drop(input);
+        cat.wait().expect("ends");
+        assert_eq!(has_marker(pid, "proc_x"), Some(false), "nobody is not in doubt");
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Runner {
         let of_task = task.map(|task| task.limits).unwrap_or_default();
         Brief {
             backend: agent.backend,
-            role: role(agent, &self.settings.roles),
+            role: role(agent, &self.settings.roles.get()),
             project: agent.project.clone(),
             inbox: inbox_of(self.settings.data.path(), &agent.owner),
             keep: agent.durable,

@@ -173,14 +173,12 @@ impl Runner {
     }
 
     /// The agent's role, or why it cannot be started: without its role it would not know its limits.
-    pub(super) fn role_of(&self, agent: &Agent) -> Result<&Role, String> {
-        let roles = &self.settings.roles;
-        roles.get(agent.agent_type).ok_or_else(|| {
-            format!(
-                "{}. Put its file back, restart the server, and resume the agent or ask again",
-                roles.why_not(agent.agent_type)
-            )
-        })
+    pub(super) fn role_of(&self, agent: &Agent) -> Result<Role, String> {
+        let roles = self.settings.roles.get();
+        roles
+            .get(agent.agent_type)
+            .cloned()
+            .ok_or_else(|| format!("{}. Put its file back, and resume the agent or ask again", roles.why_not(agent.agent_type)))
     }
 
     async fn prepare_workspace(&self, agent: &mut Agent, source: Option<&Agent>) -> Result<(), Failure> {

@@ -14,7 +14,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("trace", &["model"]),
         ("telemetry", &["model", "config", "trace"]),
         ("shutdown", &[]),
-        ("roles", &["model"]),
+        ("definitions", &["model"]),
         ("process", &["model"]),
         ("adapter", &["model"]),
         ("rehearsal", &["model"]),
@@ -36,7 +36,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "config",
                 "telemetry",
                 "shutdown",
-                "roles",
+                "definitions",
                 "process",
                 "adapter",
                 "rehearsal",
@@ -149,7 +149,8 @@ fn commands_that_ask_a_server_know_only_its_api() {
             "workflow",
         ];
         let used = used_modules(&fs::read_to_string(&file).expect("readable"));
-        let foreign = used.iter().find(|used| !["cli", "config", "model"].contains(&used.as_str()));
+        // `mas workflow check` reads files, and asks no server.
+        let foreign = used.iter().find(|used| !["cli", "config", "definitions", "model"].contains(&used.as_str()));
         if let Some(foreign) = foreign.filter(|_| clients.contains(&stem.as_str())) {
             wrong.push(format!("{} uses crate::{foreign}", name.display()));
         }

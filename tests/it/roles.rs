@@ -78,6 +78,50 @@ async fn the_catalogue_shows_shipped_and_own_roles_and_files_with_flaws() {
     assert!(!doctor.status.success() && text.contains("roles/tester.md: line 3: "), "{text}");
 }
 
+/// Asks until the answer is as wanted.
+async fn comes_to(app: &TestApp, path: &str, wanted: impl Fn(&Value) -> bool) {
+    let mut last = Value::Null;
+    let asking = async {
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(100));
+        loop {
+            ticks.tick().await;
+            last = app.get(path).await.json();
+            if wanted(&last) {
+                return;
+            }
+        }
+    };
+    let came = tokio::time::timeout(PATIENCE, asking).await.is_ok();
+    assert!(came, "{path} stayed {last}");
+}
+
+#[tokio::test]
+async fn files_of_roles_and_workflows_are_followed_while_the_server_runs() {
+    let app = TestApp::start().await;
+    let workflows = app.data_dir().join("workflows");
+    std::fs::create_dir(&workflows).expect("made");
+    let write_workflow = |role: &str| {
+        let text = format!("name: tend\ndescription: d\nstages:\n  - {{name: a, role: {role}, prompt: x}}\n");
+        std::fs::write(workflows.join("tend.yaml"), text).expect("written");
+    };
+    let has_tend = |list: &Value| list["workflows"].as_array().expect("workflows").iter().any(|it| it["name"] == "tend");
+
+    // The workflow is first, and is not sound without its role.
+    write_workflow("gardener");
+    comes_to(&app, "/workflows", |list| !has_tend(list) && list["problems"][0]["file"] == "tend.yaml").await;
+    write_role(&app, "gardener.md", &gardener(""));
+    comes_to(&app, "/roles/gardener", |role| role["persona"] == PERSONA).await;
+    comes_to(&app, "/workflows", |list| has_tend(list) && list["problems"] == json!([])).await;
+
+    write_role(&app, "gardener.md", &gardener("").replace(PERSONA, "You tend nothing."));
+    comes_to(&app, "/roles/gardener", |role| role["persona"] == "You tend nothing.").await;
+    write_workflow("coder");
+    std::fs::remove_file(app.data_dir().join("roles/gardener.md")).expect("removed");
+    comes_to(&app, "/roles/gardener", |answer| answer["code"] == "not_found").await;
+    comes_to(&app, "/workflows", |list| has_tend(list)).await;
+    app.post("/tasks", &json!({"description": "x", "agent_type": "gardener"})).await.problem(422, "validation_failed");
+}
+
 #[tokio::test]
 async fn an_unknown_role_is_refused_with_those_there_are_and_nothing_is_made() {
     let app = with_gardener("", &[]).await;

@@ -158,7 +158,7 @@ impl CreateAgent {
         let agent = Agent {
             backend,
             project,
-            model: self.model.or_else(|| settings.roles.model_of(agent_type)),
+            model: self.model.or_else(|| settings.roles.get().model_of(agent_type)),
             system_prompt: self.system_prompt,
             limits,
             ..new_agent(who, settings, agent_type, self.name)

@@ -263,7 +263,9 @@ impl Propose {
                 format!("{protocol} knows no veto; leave it out, or use quorum")
             });
             let agent_type = given.agent_type.unwrap_or(AgentType::CODER);
-            refusals.check(settings.roles.get(agent_type).is_some(), &field(".type"), || settings.roles.why_not(agent_type));
+            refusals.check(settings.roles.get().get(agent_type).is_some(), &field(".type"), || {
+                settings.roles.get().why_not(agent_type)
+            });
             let most = i64::try_from(VOTERS).unwrap_or(i64::MAX);
             let count: usize = refusals.within(&field(".count"), given.count, 1..=most).unwrap_or(1);
             for _ in 0..count {
@@ -306,7 +308,7 @@ impl App {
                 agent_id: given.agent_id,
                 agent_type: given.agent_type,
                 project: proposal.project.clone(),
-                model: given.model.or_else(|| self.settings.roles.model_of(given.agent_type)),
+                model: given.model.or_else(|| self.settings.roles.get().model_of(given.agent_type)),
                 is_own: false,
                 lost: None,
             };

@@ -179,7 +179,7 @@ pub(super) fn wanted(agents: &[SwarmAgents], settings: &AppSettings, refusals: &
         refusals.check(is_new, &field("type"), || format!("names {} twice; give one entry with the sum", asked.agent_type));
         let agent_type = refusals.role(&field("type"), Some(asked.agent_type), settings);
         let backend = refusals.backend(&field("backend"), asked.backend, agent_type, settings);
-        let model = asked.model.clone().or_else(|| settings.roles.model_of(agent_type));
+        let model = asked.model.clone().or_else(|| settings.roles.get().model_of(agent_type));
         groups.push(Group { agent_type: asked.agent_type, count, model, backend });
     }
     groups

@@ -6,7 +6,8 @@ use crate::{
         id::{SwarmId, TaskId, WorkflowRunId},
         run::{Failure, Provenance},
         workflow::{
-            ReviewVerdict,
+            ReviewVerdict, Workflow,
+            file::{self, DefinitionSource},
             plan::{Plan, RunState, StageState, StageView},
             run::{Answer, Record, WorkflowRun, WorkflowRunStatus},
         },
@@ -16,12 +17,15 @@ use crate::{
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// Characters of a stage's output in a run; its task has the whole.
 const OUTPUT_CHARS: usize = 1_500;
 /// Most stages shown; items and iterations count.
 const STAGES_SHOWN: usize = 150;
+/// Most problems of files in an answer.
+const PROBLEMS_SHOWN: usize = 20;
 
 /// A workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -30,8 +34,8 @@ pub struct WorkflowResource {
     pub name: String,
     /// What it is for.
     pub description: String,
-    /// shipped, or user for a file of the data directory.
-    pub source: String,
+    /// Where it comes from: the program, or a file of the data directory.
+    pub source: DefinitionSource,
     /// Its stages, in order.
     pub stages: Vec<String>,
     /// Types of agents that work on it.
@@ -55,13 +59,40 @@ pub struct WorkflowInput {
     pub default: Option<String>,
 }
 
-/// A workflow file that cannot be used.
+/// A file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FileProblem {
     /// The file.
     pub file: String,
     /// What is wrong, with the line where that is known.
     pub problem: String,
+}
+
+/// The first of the files that cannot be used, as callers see them.
+pub(in crate::app) fn file_problems(all: &[file::FileProblem]) -> Vec<FileProblem> {
+    let shown = all.iter().take(PROBLEMS_SHOWN);
+    shown.map(|it| FileProblem { file: it.file.clone(), problem: excerpt(&it.flaw.to_string(), 300) }).collect()
+}
+
+impl WorkflowResource {
+    pub(super) fn new(workflow: &Workflow, source: DefinitionSource) -> Self {
+        let all = workflow.stages.iter().flat_map(|stage| stage.walk());
+        let roles: BTreeSet<String> = all.filter_map(|stage| stage.role.clone()).collect();
+        let inputs = workflow.inputs.iter().map(|(name, field)| WorkflowInput {
+            name: name.clone(),
+            description: field.description.clone(),
+            required: field.default.is_none(),
+            default: field.default.as_ref().map(ToString::to_string),
+        });
+        Self {
+            name: workflow.name.clone(),
+            description: workflow.description.clone(),
+            source,
+            stages: workflow.stages.iter().map(|stage| stage.name.clone()).collect(),
+            roles: roles.into_iter().collect(),
+            inputs: inputs.collect(),
+        }
+    }
 }
 
 /// The workflows there are.

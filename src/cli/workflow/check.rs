@@ -4,19 +4,20 @@ use crate::{
     cli::{
         Common,
         output::{complain, print},
-        serve::load_roles,
+        serve::sources,
     },
     config::Config,
-    model::workflow::file,
+    definitions,
+    model::workflow::file::{self, FILE_BYTES},
 };
 use std::{path::PathBuf, process::ExitCode};
 
 pub(super) fn run(common: Common, files: &[PathBuf]) -> anyhow::Result<ExitCode> {
-    let roles = load_roles(&Config::load(&common.flags())?);
+    let roles = sources(&Config::load(&common.flags())?).load_roles();
     let mut is_sound = true;
     for path in files {
         let name = path.display();
-        let flaws = match std::fs::read_to_string(path) {
+        let flaws = match definitions::read(path, FILE_BYTES) {
             Ok(text) => match file::parse(&text, &|role| roles.contains(role)) {
                 Ok(workflow) => {
                     let stages: usize = workflow.stages.iter().map(|stage| stage.walk().len()).sum();
@@ -25,7 +26,7 @@ pub(super) fn run(common: Common, files: &[PathBuf]) -> anyhow::Result<ExitCode>
                 }
                 Err(flaws) => flaws.iter().map(ToString::to_string).collect(),
             },
-            Err(error) => vec![format!("cannot be read: {error}")],
+            Err(flaw) => vec![flaw.to_string()],
         };
         is_sound = false;
         for flaw in flaws {

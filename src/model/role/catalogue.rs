@@ -1,10 +1,10 @@
 //! The roles there are: those that come with the program, and the user's own.
 
-use super::{Role, RoleSource, flaw};
+use super::{Role, flaw};
 use crate::model::{
     agent::{AgentType, Backend},
     pattern::any_matches,
-    workflow::file::FileFlaw,
+    workflow::file::{DefinitionSource, FileFlaw, FileProblem},
 };
 use std::collections::BTreeMap;
 
@@ -22,20 +22,11 @@ const SHIPPED: [(AgentType, &str); 10] = [
     (AgentType::COORDINATOR, include_str!("../../../roles/coordinator.md")),
 ];
 
-/// Something that is wrong with a role's file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleProblem {
-    /// The file's name.
-    pub file: String,
-    /// What is wrong, with the line where it is known.
-    pub flaw: FileFlaw,
-}
-
 /// Roles by name.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
-    roles: BTreeMap<AgentType, (Role, RoleSource)>,
-    problems: Vec<RoleProblem>,
+    roles: BTreeMap<AgentType, (Role, DefinitionSource)>,
+    problems: Vec<FileProblem>,
     models: Vec<String>,
     default_model: Option<String>,
 }
@@ -46,7 +37,7 @@ impl Catalogue {
     pub fn shipped(models: Vec<String>, default_model: Option<String>) -> Self {
         let mut catalogue = Self { models, default_model, ..Self::default() };
         for (name, text) in SHIPPED {
-            catalogue.take(&format!("{name}.md"), name, Role::parse(name, text), RoleSource::Shipped);
+            catalogue.take(&format!("{name}.md"), name, Role::parse(name, text), DefinitionSource::Shipped);
         }
         catalogue
     }
@@ -55,7 +46,7 @@ impl Catalogue {
     /// there: falling back to a shipped one could allow agents more than the user meant them to have.
     pub fn add(&mut self, file: &str, text: &str) {
         match name_of(file) {
-            Ok(name) => self.take(file, name, Role::parse(name, text), RoleSource::User),
+            Ok(name) => self.take(file, name, Role::parse(name, text), DefinitionSource::User),
             Err(words) => self.refuse(file, flaw(None, words)),
         }
     }
@@ -65,10 +56,10 @@ impl Catalogue {
         if let Ok(name) = name_of(file) {
             self.roles.remove(&name);
         }
-        self.problems.push(RoleProblem { file: file.to_owned(), flaw });
+        self.problems.push(FileProblem { file: file.to_owned(), flaw });
     }
 
-    fn take(&mut self, file: &str, name: AgentType, parsed: Result<Role, Vec<FileFlaw>>, source: RoleSource) {
+    fn take(&mut self, file: &str, name: AgentType, parsed: Result<Role, Vec<FileFlaw>>, source: DefinitionSource) {
         match parsed {
             Ok(role) => drop(self.roles.insert(name, (role, source))),
             Err(flaws) => flaws.into_iter().for_each(|flaw| self.refuse(file, flaw)),
@@ -86,12 +77,12 @@ impl Catalogue {
     }
 
     /// Every role with its source, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&Role, RoleSource)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Role, DefinitionSource)> {
         self.roles.values().map(|(role, source)| (role, *source))
     }
 
     /// The files that cannot be used.
-    pub fn problems(&self) -> &[RoleProblem] {
+    pub fn problems(&self) -> &[FileProblem] {
         &self.problems
     }
 
@@ -111,7 +102,7 @@ impl Catalogue {
     pub fn why_not(&self, name: AgentType) -> String {
         let names = self.roles.keys().map(AgentType::as_str).collect::<Vec<_>>().join(", ");
         match self.problems.iter().find(|problem| name_of(&problem.file) == Ok(name)) {
-            Some(RoleProblem { file, flaw }) => {
+            Some(FileProblem { file, flaw }) => {
                 format!("the role `{name}` cannot be used, because roles/{file} has a flaw ({flaw}); usable are: {names}")
             }
             None => format!("there is no role `{name}`; use one of: {names}"),

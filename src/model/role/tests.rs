@@ -112,8 +112,11 @@ fn a_users_file_adds_or_replaces_and_a_broken_one_takes_its_role_away() {
     catalogue.add("The Boss.md", "---\ndescription: d\n---\nx");
     assert_eq!(catalogue.get(AgentType::CODER).expect("replaced").persona, "Our way.");
     assert!(catalogue.contains("gardener") && !catalogue.contains("tester") && !catalogue.contains("The Boss"));
-    let sources: Vec<_> =
-        catalogue.iter().filter(|(_, source)| *source == RoleSource::User).map(|(role, _)| role.name.to_string()).collect();
+    let sources: Vec<_> = catalogue
+        .iter()
+        .filter(|(_, source)| *source == crate::model::workflow::file::DefinitionSource::User)
+        .map(|(role, _)| role.name.to_string())
+        .collect();
     assert_eq!(sources, ["coder", "gardener"]);
     let why = catalogue.why_not(AgentType::TESTER);
     assert!(why.contains("roles/tester.md") && why.contains("line 3") && why.contains("gardener"), "{why}");

@@ -1,12 +1,23 @@
 //! Workflows as YAML files; what is wrong with one is told with its line.
 
 use super::{Workflow, check};
+use crate::model::word::word_enum;
 use serde::Deserialize;
 use serde_saphyr::{Spanned, budget, options};
 use std::{collections::BTreeMap, fmt};
 
 /// Largest file, in bytes.
 pub const FILE_BYTES: usize = 256 * 1024;
+
+word_enum! {
+    /// Where a role or workflow comes from.
+    DefinitionSource {
+        /// The program.
+        Shipped = "shipped",
+        /// A file of the data directory.
+        User = "user",
+    }
+}
 
 /// Something that is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +26,22 @@ pub struct FileFlaw {
     pub line: Option<u64>,
     /// What is wrong.
     pub words: String,
+}
+
+impl FileFlaw {
+    /// Something that is wrong with the whole file.
+    pub const fn whole(words: String) -> Self {
+        Self { line: None, words }
+    }
+}
+
+/// A file that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileProblem {
+    /// The file's name.
+    pub file: String,
+    /// What is wrong with it.
+    pub flaw: FileFlaw,
 }
 
 impl fmt::Display for FileFlaw {
