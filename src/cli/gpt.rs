@@ -1,6 +1,7 @@
 //! `mas gpt`: checks documents against the rules of `ChatGPT`'s importer, and prints what to paste into the GPT builder.
 
 mod source;
+mod standing;
 
 use super::{
     Common,
@@ -126,7 +127,10 @@ fn public_url(named: Option<String>, config: &Config) -> anyhow::Result<Option<S
 }
 
 fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Result<ExitCode> {
+    let is_of_tunnel = named.is_none() && config.server.public_url.is_empty();
     let url = public_url(named, config)?;
+    let data = DataDir(config.server.data_dir.clone());
+    let standing = url.as_ref().filter(|_| is_of_tunnel).map(|url| standing::of_tunnel(&data, url)).transpose()?;
     let actions = api::openapi_actions(url.as_deref().unwrap_or(DOCUMENTATION_URL));
     let findings = lint(&Document::from(actions.clone()));
     let setup = Setup::new(&actions, url);
@@ -143,11 +147,14 @@ fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Res
              cloudflared) and call this again, or put a TLS proxy in front of {} and name its address: `mas gpt setup --url https://…` this \
              once, or `public_url` in [server] of mas.toml for good. An open tunnel writes its address to {}.",
             config.server.bind,
-            DataDir(config.server.data_dir.clone()).public_url().display()
+            data.public_url().display()
         ));
         return Ok(ExitCode::FAILURE);
     }
-    Ok(ExitCode::SUCCESS)
+    if let Some(words) = standing.as_ref().and_then(|standing| standing.words.as_ref()) {
+        complain(words);
+    }
+    Ok(if standing.is_none_or(|standing| standing.is_up) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[cfg(test)]

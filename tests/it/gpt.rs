@@ -170,7 +170,7 @@ fn setup_prints_the_sheet_for_the_public_url_in_use() {
     let instructions = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("gpt-instructions.md")).expect("there");
     std::fs::write(data.join("public-url"), "https://tunnel.example.com\n").expect("written");
     let (code, sheet, words) = setup(&[], None);
-    assert!(code == 0 && words.is_empty() && sheet.contains(instructions.trim_end()), "{sheet}{words}");
+    assert!(code == 1 && words.contains("Start the server") && sheet.contains(instructions.trim_end()), "{sheet}{words}");
     assert!(sheet.contains("\nhttps://tunnel.example.com/openapi-actions.json\n") && sheet.contains("/privacy\n"), "{sheet}");
     // The setting goes before the tunnel, the flag before both.
     let (_, sheet, _) = setup(&["--format", "json"], Some("https://set.example.com"));
@@ -183,6 +183,37 @@ fn setup_prints_the_sheet_for_the_public_url_in_use() {
     assert!(code == 1 && words.contains("server.public_url"), "{words}");
     let (code, _, words) = setup(&["--url", "https://localhost"], None);
     assert!(code == 0 && words.contains("server-local"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn setup_says_how_the_tunnel_stands() {
+    let url = "https://tunnel.example.com";
+    for (tunnel, code, words) in [
+        (json!({"state": "up", "url": url}), 0, ""),
+        (
+            json!({"state": "up", "url": url, "changed_at": "2026-01-01T00:00:00Z", "next_step": "Import it again."}),
+            0,
+            "Import it again.",
+        ),
+        (
+            json!({"state": "foreign", "url": url, "failure": "another answers", "next_step": "Make a new key."}),
+            1,
+            "Make a new key.",
+        ),
+        (json!({"state": "up", "url": "https://other.example.com"}), 1, "Start the server"),
+    ] {
+        let dir = dir();
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).expect("made");
+        std::fs::write(data.join("public-url"), format!("{url}\n")).expect("written");
+        let health = json!({"status": "ok", "tunnel": tunnel}).to_string().into_bytes();
+        let server = serve(vec![("200 OK", health)]).await;
+        let address = server.trim_start_matches("http://").trim_end_matches("/openapi.json");
+        std::fs::write(data.join("address"), address).expect("written");
+        let outcome = outcome(&mas(&dir, &["setup"]).arg("--data-dir").arg(&data).output().expect("ran"));
+        assert_eq!(outcome.0, code, "{tunnel}: {outcome:?}");
+        assert!(outcome.2.contains(words) && outcome.2.is_empty() == words.is_empty(), "{tunnel}: {outcome:?}");
+    }
 }
 
 #[tokio::test]
