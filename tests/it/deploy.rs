@@ -1,6 +1,7 @@
 //! What `deploy/` holds: the guardian at work, and files that name others.
 
 mod files;
+mod proxies;
 
 use crate::{
     support::{TestApp, until},
