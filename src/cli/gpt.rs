@@ -11,7 +11,7 @@ use crate::{
     api,
     config::{Config, DataDir},
     gpt::{Document, Finding, RULES, Setup, Severity, lint},
-    model::public_url::check_public_url,
+    model::public_url::{check_public_url, normal_public_url},
 };
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -122,7 +122,7 @@ fn public_url(named: Option<String>, config: &Config) -> anyhow::Result<Option<S
         }
     };
     check_public_url(&url).map_err(|problem| anyhow!("{origin}: {problem}"))?;
-    Ok(Some(url.trim_end_matches('/').to_owned()))
+    Ok(Some(normal_public_url(&url)))
 }
 
 fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Result<ExitCode> {
@@ -147,7 +147,8 @@ fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Res
         ));
         return Ok(ExitCode::FAILURE);
     }
-    Ok(ExitCode::SUCCESS)
+    // What was printed would not be imported, or not work.
+    Ok(if findings.iter().any(Finding::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 #[cfg(test)]

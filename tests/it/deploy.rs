@@ -182,7 +182,9 @@ async fn the_guardian_leaves_a_unit_alone_that_was_stopped() {
     fs::set_permissions(tools.join("systemctl"), fs::Permissions::from_mode(0o755)).expect("executable");
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").expect("a path"));
     app.kill();
-    for (state, said, restarts) in [("inactive", "left alone", 0), ("failed", "restarting the gateway", 1), ("activating", "restarting", 2)] {
+    for (state, said, restarts) in
+        [("inactive", "left alone", 0), ("failed", "restarting the gateway", 1), ("activating", "restarting", 2)]
+    {
         fs::write(app.dir.path().join("state"), state).expect("written");
         let (code, words) = outcome(guardian_of_unit(&app, &["--once"], &[("PATH", &path)])).await;
         assert!(code == 1 && words.contains(said), "{state}: {words}");

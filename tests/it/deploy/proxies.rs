@@ -31,7 +31,8 @@ struct Proxy {
 
 impl Proxy {
     fn new(name: &'static str, expressions: impl Iterator<Item = String>) -> Self {
-        let open: Vec<Regex> = expressions.map(|text| Regex::new(&text).unwrap_or_else(|error| panic!("{name}: {error}"))).collect();
+        let open: Vec<Regex> =
+            expressions.map(|text| Regex::new(&text).unwrap_or_else(|error| panic!("{name}: {error}"))).collect();
         assert!(open.len() > 3, "{name}: its list was not found");
         Self { name, open }
     }
@@ -103,7 +104,8 @@ fn the_proxies_let_through_all_that_chatgpt_calls_and_nothing_of_the_operators()
 #[test]
 fn streams_may_be_silent_for_long_behind_nginx() {
     let text = read("deploy/nginx.conf");
-    let (streams, work) = (text.find("location ~ ^/(events|tasks/").expect("streams"), text.find("location ~ ^/(tasks|").expect("work"));
+    let (streams, work) =
+        (text.find("location ~ ^/(events|tasks/").expect("streams"), text.find("location ~ ^/(tasks|").expect("work"));
     assert!(streams < work, "the first expression that matches is taken");
     assert!(text[streams..work].contains("proxy_read_timeout 1h;"));
 }
@@ -135,7 +137,10 @@ fn what_the_proxies_say_themselves_looks_like_an_error_of_the_gateway() {
             }
             let status = problem["status"].to_string();
             let before = &text[..found.get(0).expect("all").start()];
-            assert!(found[2] == status || before.ends_with(&format!("return {status} ")), "{path}: sent with another status: {problem}");
+            assert!(
+                found[2] == status || before.ends_with(&format!("return {status} ")),
+                "{path}: sent with another status: {problem}"
+            );
             count += 1;
         }
         assert!(count >= 3, "{path}: {count}");
