@@ -12,7 +12,7 @@ use crate::{
     api,
     config::{Config, DataDir},
     gpt::{Document, Finding, RULES, Setup, Severity, lint},
-    model::public_url::check_public_url,
+    model::public_url::{check_public_url, normal_public_url},
 };
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -123,7 +123,7 @@ fn public_url(named: Option<String>, config: &Config) -> anyhow::Result<Option<S
         }
     };
     check_public_url(&url).map_err(|problem| anyhow!("{origin}: {problem}"))?;
-    Ok(Some(url.trim_end_matches('/').to_owned()))
+    Ok(Some(normal_public_url(&url)))
 }
 
 fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Result<ExitCode> {
@@ -154,7 +154,9 @@ fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Res
     if let Some(words) = standing.as_ref().and_then(|standing| standing.words.as_ref()) {
         complain(words);
     }
-    Ok(if standing.is_none_or(|standing| standing.is_up) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // Else what was printed would not be imported, or not work.
+    let is_fit = standing.is_none_or(|standing| standing.is_up) && !findings.iter().any(Finding::is_error);
+    Ok(if is_fit { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::{
     bus::Bus,
     config::{Config, DataDir, write_private},
     definitions::Sources,
+    gpt::{Finding, lint_server},
     housekeeping, mirror,
     model::{current::Current, role, run::Provenance, workflow},
     orchestrator::{self, Orchestrator},
@@ -57,6 +58,7 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     std::fs::write(data.address(), address.to_string()).context("cannot write the address file")?;
     // The first log line: scripts read the address from it.
     tracing::info!(address = %address, version = env!("CARGO_PKG_VERSION"), "listening");
+    warn_of_public_url(&config.server.public_url);
 
     let stop = CancellationToken::new();
     shutdown::cancel_on_signal(stop.clone())?;
@@ -153,6 +155,16 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(data.address());
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Says what `ChatGPT`'s importer will not like about the address. The server works all the same for everybody else.
+fn warn_of_public_url(url: &str) {
+    if url.is_empty() {
+        return;
+    }
+    for Finding { rule, found, .. } in lint_server(url) {
+        tracing::warn!(rule = rule.id, found, "server.public_url: {}. {} {}", rule.title, rule.reason, rule.fix);
+    }
 }
 
 /// Gathers what was measured even when nobody asks for it.

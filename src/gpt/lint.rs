@@ -15,7 +15,7 @@ use super::{
     rules::{RULES, Rule, Severity},
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// References followed in a row before they are taken for a circle.
@@ -83,6 +83,14 @@ pub fn lint(document: &Document) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// What keeps the importer from taking this address as the server of a document.
+pub fn lint_server(url: &str) -> Vec<Finding> {
+    let root = json!({"servers": [{"url": url}]});
+    let mut linter = Linter { root: &root, findings: vec![], in_requests: BTreeSet::new(), examples: 0 };
+    servers::check(&mut linter);
+    linter.findings
 }
 
 /// Numbers these places in the order in which they stand in the document.

@@ -41,6 +41,21 @@ impl<'a> UrlParts<'a> {
     }
 }
 
+/// The same address as importers compare it: scheme and host in small letters, without https' own port and without a slash at the
+/// end. What is no URL stays as it is.
+pub fn normal_public_url(url: &str) -> String {
+    let url = url.trim();
+    let Some(parts) = UrlParts::of(url) else { return url.to_owned() };
+    let scheme = parts.scheme.to_ascii_lowercase();
+    let user = parts.user.map_or(String::new(), |user| format!("{user}@"));
+    let port = match parts.port {
+        Some("443") if scheme == "https" => String::new(),
+        Some(port) => format!(":{port}"),
+        None => String::new(),
+    };
+    format!("{scheme}://{user}{}{port}{}", parts.host.to_ascii_lowercase(), parts.path.trim_end_matches('/'))
+}
+
 /// Says what keeps `url` from being a public address of the gateway.
 pub fn check_public_url(url: &str) -> Result<(), String> {
     let example = "for example https://mas.example.com";
@@ -78,6 +93,20 @@ mod tests {
         assert_eq!(UrlParts::of("https://[::1]").expect("parts").port, None);
         for nothing in ["", "/", "mas.example.com", "https://", "https:///tasks", "://x"] {
             assert_eq!(UrlParts::of(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn public_urls_are_made_alike() {
+        for (written, normal) in [
+            ("HTTPS://Mas.Example.COM/", "https://mas.example.com"),
+            ("https://mas.example.com:443/API//", "https://mas.example.com/API"),
+            (" https://mas.example.com:8443 ", "https://mas.example.com:8443"),
+            ("https://Ann:PW@mas.example.com", "https://Ann:PW@mas.example.com"),
+            ("mas.example.com", "mas.example.com"),
+            ("", ""),
+        ] {
+            assert_eq!(normal_public_url(written), normal);
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::support::TestApp;
 use serde_json::{Value, json};
 use std::{
-    io::Write,
+    io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -182,7 +182,9 @@ fn setup_prints_the_sheet_for_the_public_url_in_use() {
     let (code, _, words) = setup(&[], Some("mas.example.com"));
     assert!(code == 1 && words.contains("server.public_url"), "{words}");
     let (code, _, words) = setup(&["--url", "https://localhost"], None);
-    assert!(code == 0 && words.contains("server-local"), "{words}");
+    assert!(code == 1 && words.contains("server-local"), "{words}");
+    let (code, sheet, words) = setup(&["--format", "json"], Some("HTTPS://Set.Example.COM:443/"));
+    assert_eq!((code, schema(&sheet).as_deref(), words.as_str()), (0, Some("https://set.example.com/openapi-actions.json"), ""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,4 +224,39 @@ async fn the_served_document_names_the_public_url_that_is_set() {
     let app = TestApp::with(&settings).await;
     let document = app.get("/openapi-actions.json").await.expect(200);
     assert_eq!(document["servers"], json!([{"url": "https://mas.example.com"}]));
+}
+
+/// The first two lines of the log of a server with this setting; the first one says where it listens.
+fn first_words(app: &TestApp) -> String {
+    let mut server =
+        app.mas(&["serve", "--bind", "127.0.0.1:0", "--log-format", "json"]).stderr(Stdio::piped()).spawn().expect("starts");
+    let lines = BufReader::new(server.stderr.take().expect("piped")).lines();
+    let words: Vec<String> = lines.take(2).map_while(Result::ok).collect();
+    server.kill().expect("ended");
+    server.wait().expect("reaped");
+    words.join("\n")
+}
+
+#[tokio::test]
+async fn a_public_url_that_the_importer_refuses_is_told_at_the_start_and_by_doctor() {
+    let mut app = TestApp::prepared(&[("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude")]).await;
+    for (url, rule, title) in [
+        ("https://localhost", "server-local", "cannot be reached from the internet"),
+        ("https://mas.example.com:8443", "server-port", "names a port"),
+    ] {
+        app.set("MAS_SERVER__PUBLIC_URL", url);
+        let words = first_words(&app);
+        assert!(words.contains("\"WARN\"") && words.contains("server.public_url: ") && words.contains(rule), "{url}: {words}");
+        let report = app.mas(&["doctor"]).output().expect("ran");
+        let report = String::from_utf8_lossy(&report.stdout).into_owned();
+        assert!(
+            report.lines().any(|line| line.starts_with("FAIL  public URL") && line.contains(url) && line.contains(title)),
+            "{report}"
+        );
+    }
+    app.set("MAS_SERVER__PUBLIC_URL", "HTTPS://Mas.Example.COM");
+    let words = first_words(&app);
+    assert!(words.contains("listening") && !words.contains("server.public_url"), "{words}");
+    app.launch();
+    assert_eq!(app.get("/openapi-actions.json").await.expect(200)["servers"], json!([{"url": "https://mas.example.com"}]));
 }
