@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api,
     config::{Config, DataDir},
-    gpt::{Document, Finding, RULES, Setup, Severity, lint},
+    gpt::{Document, Finding, RULES, Setup, Severity, lint, unreadable},
     model::public_url::check_public_url,
 };
 use anyhow::{Context, anyhow};
@@ -32,9 +32,8 @@ pub(super) enum GptCommand {
         /// JSON or YAML: a file, `-` for standard input, or an http(s) URL (default: the actions document of this gateway)
         #[arg(value_name = "FILE|URL")]
         source: Option<String>,
-        /// For people, or for programs
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Print everything to paste into the GPT builder
     Setup {
@@ -43,10 +42,25 @@ pub(super) enum GptCommand {
         /// Where ChatGPT reaches this gateway (default: `server.public_url`, else that of the open tunnel)
         #[arg(long, value_name = "URL")]
         url: Option<String>,
-        /// For people, or for programs
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        #[command(flatten)]
+        output: OutputArgs,
     },
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct OutputArgs {
+    /// For people, or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The same as `--format json`
+    #[arg(long)]
+    json: bool,
+}
+
+impl OutputArgs {
+    fn is_json(self) -> bool {
+        self.json || self.format == Format::Json
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -57,7 +71,7 @@ pub(super) enum Format {
 
 pub(super) fn run(command: GptCommand) -> anyhow::Result<ExitCode> {
     match command {
-        GptCommand::Lint { common, source, format } => {
+        GptCommand::Lint { common, source, output } => {
             let (name, document) = match source {
                 None => {
                     let url = public_url(None, &Config::load(&common.flags())?)?.unwrap_or_else(|| DOCUMENTATION_URL.into());
@@ -72,25 +86,33 @@ pub(super) fn run(command: GptCommand) -> anyhow::Result<ExitCode> {
                 Ok(document) => document,
                 Err(problem) => {
                     complain(&format!("error: {name}: {problem:#}"));
+                    if output.is_json() {
+                        report_json(&name, &[unreadable(&format!("{problem:#}"))], 1)?;
+                    }
                     return Ok(ExitCode::from(UNREADABLE));
                 }
             };
             let findings = lint(&document);
             let errors = findings.iter().filter(|finding| finding.is_error()).count();
-            report(&name, &findings, errors, format)?;
+            if output.is_json() {
+                report_json(&name, &findings, errors)?;
+            } else {
+                report(&name, &findings, errors);
+            }
             Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        GptCommand::Setup { common, url, format } => set_up(url, &Config::load(&common.flags())?, format),
+        GptCommand::Setup { common, url, output } => set_up(url, &Config::load(&common.flags())?, output),
     }
 }
 
-fn report(name: &str, findings: &[Finding], errors: usize, format: Format) -> anyhow::Result<()> {
+fn report_json(name: &str, findings: &[Finding], errors: usize) -> anyhow::Result<()> {
+    let report = json!({ "document": name, "findings": findings, "errors": errors, "warnings": findings.len() - errors });
+    print(&serde_json::to_string_pretty(&report)?);
+    Ok(())
+}
+
+fn report(name: &str, findings: &[Finding], errors: usize) {
     let warnings = findings.len() - errors;
-    if format == Format::Json {
-        let report = json!({ "document": name, "findings": findings, "errors": errors, "warnings": warnings });
-        print(&serde_json::to_string_pretty(&report)?);
-        return Ok(());
-    }
     for Finding { rule, pointer, operation_id, found } in findings {
         let severity = if rule.severity == Severity::Error { "error" } else { "warning" };
         let operation = operation_id.as_ref().map_or(String::new(), |id| format!(" in {id}"));
@@ -104,7 +126,6 @@ fn report(name: &str, findings: &[Finding], errors: usize, format: Format) -> an
     } else {
         format!("{name}: {}, {}", counted(errors, "error"), counted(warnings, "warning"))
     });
-    Ok(())
 }
 
 /// Where `ChatGPT` reaches the gateway: as named, as configured, or as the open tunnel says.
@@ -125,15 +146,12 @@ fn public_url(named: Option<String>, config: &Config) -> anyhow::Result<Option<S
     Ok(Some(url.trim_end_matches('/').to_owned()))
 }
 
-fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Result<ExitCode> {
+fn set_up(named: Option<String>, config: &Config, output: OutputArgs) -> anyhow::Result<ExitCode> {
     let url = public_url(named, config)?;
     let actions = api::openapi_actions(url.as_deref().unwrap_or(DOCUMENTATION_URL));
     let findings = lint(&Document::from(actions.clone()));
     let setup = Setup::new(&actions, url);
-    match format {
-        Format::Json => print(&serde_json::to_string_pretty(&setup)?),
-        Format::Text => print(&setup.to_string()),
-    }
+    print(&if output.is_json() { serde_json::to_string_pretty(&setup)? } else { setup.to_string() });
     for finding in &findings {
         complain(&format!("{}: {} ({}). {}", finding.rule.id, finding.rule.title, finding.found, finding.rule.fix));
     }
