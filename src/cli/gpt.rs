@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api,
     config::{Config, DataDir},
-    gpt::{Document, Finding, RULES, Setup, Severity, lint},
+    gpt::{Document, Finding, RULES, Setup, Severity, lint, unreadable},
     model::public_url::{check_public_url, normal_public_url},
 };
 use anyhow::{Context, anyhow};
@@ -33,9 +33,8 @@ pub(super) enum GptCommand {
         /// JSON or YAML: a file, `-` for standard input, or an http(s) URL (default: the actions document of this gateway)
         #[arg(value_name = "FILE|URL")]
         source: Option<String>,
-        /// For people, or for programs
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Print everything to paste into the GPT builder
     Setup {
@@ -44,10 +43,25 @@ pub(super) enum GptCommand {
         /// Where ChatGPT reaches this gateway (default: `server.public_url`, else that of the open tunnel)
         #[arg(long, value_name = "URL")]
         url: Option<String>,
-        /// For people, or for programs
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        #[command(flatten)]
+        output: OutputArgs,
     },
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct OutputArgs {
+    /// For people, or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The same as `--format json`
+    #[arg(long)]
+    json: bool,
+}
+
+impl OutputArgs {
+    fn is_json(self) -> bool {
+        self.json || self.format == Format::Json
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,7 +72,7 @@ pub(super) enum Format {
 
 pub(super) fn run(command: GptCommand) -> anyhow::Result<ExitCode> {
     match command {
-        GptCommand::Lint { common, source, format } => {
+        GptCommand::Lint { common, source, output } => {
             let (name, document) = match source {
                 None => {
                     let url = public_url(None, &Config::load(&common.flags())?)?.unwrap_or_else(|| DOCUMENTATION_URL.into());
@@ -73,25 +87,33 @@ pub(super) fn run(command: GptCommand) -> anyhow::Result<ExitCode> {
                 Ok(document) => document,
                 Err(problem) => {
                     complain(&format!("error: {name}: {problem:#}"));
+                    if output.is_json() {
+                        report_json(&name, &[unreadable(&format!("{problem:#}"))], 1)?;
+                    }
                     return Ok(ExitCode::from(UNREADABLE));
                 }
             };
             let findings = lint(&document);
             let errors = findings.iter().filter(|finding| finding.is_error()).count();
-            report(&name, &findings, errors, format)?;
+            if output.is_json() {
+                report_json(&name, &findings, errors)?;
+            } else {
+                report(&name, &findings, errors);
+            }
             Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        GptCommand::Setup { common, url, format } => set_up(url, &Config::load(&common.flags())?, format),
+        GptCommand::Setup { common, url, output } => set_up(url, &Config::load(&common.flags())?, output),
     }
 }
 
-fn report(name: &str, findings: &[Finding], errors: usize, format: Format) -> anyhow::Result<()> {
+fn report_json(name: &str, findings: &[Finding], errors: usize) -> anyhow::Result<()> {
+    let report = json!({ "document": name, "findings": findings, "errors": errors, "warnings": findings.len() - errors });
+    print(&serde_json::to_string_pretty(&report)?);
+    Ok(())
+}
+
+fn report(name: &str, findings: &[Finding], errors: usize) {
     let warnings = findings.len() - errors;
-    if format == Format::Json {
-        let report = json!({ "document": name, "findings": findings, "errors": errors, "warnings": warnings });
-        print(&serde_json::to_string_pretty(&report)?);
-        return Ok(());
-    }
     for Finding { rule, pointer, operation_id, found } in findings {
         let severity = if rule.severity == Severity::Error { "error" } else { "warning" };
         let operation = operation_id.as_ref().map_or(String::new(), |id| format!(" in {id}"));
@@ -105,7 +127,6 @@ fn report(name: &str, findings: &[Finding], errors: usize, format: Format) -> an
     } else {
         format!("{name}: {}, {}", counted(errors, "error"), counted(warnings, "warning"))
     });
-    Ok(())
 }
 
 /// Where `ChatGPT` reaches the gateway: as named, as configured, or as the open tunnel says.
@@ -126,7 +147,7 @@ fn public_url(named: Option<String>, config: &Config) -> anyhow::Result<Option<S
     Ok(Some(normal_public_url(&url)))
 }
 
-fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Result<ExitCode> {
+fn set_up(named: Option<String>, config: &Config, output: OutputArgs) -> anyhow::Result<ExitCode> {
     let is_of_tunnel = named.is_none() && config.server.public_url.is_empty();
     let url = public_url(named, config)?;
     let data = DataDir(config.server.data_dir.clone());
@@ -134,10 +155,7 @@ fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Res
     let actions = api::openapi_actions(url.as_deref().unwrap_or(DOCUMENTATION_URL));
     let findings = lint(&Document::from(actions.clone()));
     let setup = Setup::new(&actions, url);
-    match format {
-        Format::Json => print(&serde_json::to_string_pretty(&setup)?),
-        Format::Text => print(&setup.to_string()),
-    }
+    print(&if output.is_json() { serde_json::to_string_pretty(&setup)? } else { setup.to_string() });
     for finding in &findings {
         complain(&format!("{}: {} ({}). {}", finding.rule.id, finding.rule.title, finding.found, finding.rule.fix));
     }

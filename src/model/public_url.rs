@@ -35,6 +35,11 @@ impl<'a> UrlParts<'a> {
         (named && !host.is_empty()).then_some(Self { scheme, user, host, port, path })
     }
 
+    /// The host has the letters of a name in DNS or of an address.
+    pub fn has_dns_name(&self) -> bool {
+        self.host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte))
+    }
+
     /// The host as an address, when it is one.
     pub fn address(&self) -> Option<IpAddr> {
         self.host.trim_matches(['[', ']']).parse().ok()
@@ -62,7 +67,6 @@ pub fn check_public_url(url: &str) -> Result<(), String> {
     let Some(parts) = UrlParts::of(url) else {
         return Err(format!("`{url}` is not an absolute URL; give one that begins with https://, {example}"));
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
     if !parts.scheme.eq_ignore_ascii_case("https") {
         return Err(format!(
             "`{url}` is not https, and ChatGPT calls nothing else; give the address of the tunnel or TLS proxy, {example}"
@@ -71,7 +75,7 @@ pub fn check_public_url(url: &str) -> Result<(), String> {
     if parts.user.is_some() {
         return Err(format!("must not hold a user name or a password; give the bare address, {example}"));
     }
-    if !parts.host.bytes().all(plain) || parts.port.is_some_and(|port| port.parse::<u16>().is_err()) {
+    if !parts.has_dns_name() || parts.port.is_some_and(|port| port.parse::<u16>().is_err()) {
         return Err(format!("`{url}` has no valid host or port; give one that DNS knows, {example}"));
     }
     if parts.path.contains(['?', '#']) || parts.path.contains(char::is_whitespace) {

@@ -110,6 +110,15 @@ fn what_cannot_be_read_ends_with_2_and_says_what_to_give() {
         let (code, report, words) = run(&dir, &["lint", source]);
         assert_eq!((code, report.as_str()), (2, ""), "{source}: {words}");
         assert!(words.starts_with(&format!("error: {source}: ")) && words.contains(word) && words.contains("give"), "{words}");
+        for json in [&["--json"][..], &["--format", "json"]] {
+            let (code, report, words_beside) = run(&dir, &[&["lint", source], json].concat());
+            let report: Value = serde_json::from_str(&report).expect("JSON");
+            assert_eq!((code, &words_beside), (2, &words));
+            assert_eq!((&report["document"], &report["errors"], &report["warnings"]), (&json!(source), &json!(1), &json!(0)));
+            let finding = &report["findings"][0];
+            assert_eq!((&finding["rule"], &finding["pointer"]), (&json!("document-unreadable"), &json!("")));
+            assert!(finding["found"].as_str().is_some_and(|found| found.contains(word)), "{finding}");
+        }
     }
 }
 
