@@ -276,3 +276,65 @@ fn is_json(headers: &axum::http::HeaderMap) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     media_type.starts_with("application/json")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{api::testing::TestApi, model::key::Scope};
+
+    #[test]
+    fn long_problems_are_shortened_and_others_left_alone() {
+        let limit = *crate::model::limits::RESPONSE_CHARS.start();
+        let short = Problem::invalid("project", "there is no such project");
+        assert_eq!(short.clone().within(limit), short);
+        for (count, field, message) in [(1, "f", "\u{1}".repeat(90_000)), (5_000, "f", "m".into()), (30, "\"", "m".repeat(9_000))]
+        {
+            let errors = vec![FieldError::new(&field.repeat(3_000), message); count];
+            let problem = Problem::from(AppError::Validation(errors)).within(limit);
+            assert!(json_chars(&problem) <= limit, "{}", json_chars(&problem));
+            assert!(!problem.errors.is_empty() && problem.detail.ends_with('…'), "{problem:?}");
+            assert!(problem.next_step.contains("Correct") && problem.status == 422);
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_is_sent_the_refusal_is_short() {
+        let api = TestApi::start().await;
+        let key = api.key("ann", &[Scope::Operate]).await;
+        let (long, control) = ("y".repeat(60_000), "\\u0001".repeat(15_000));
+        let description = r#""description": "x""#;
+        for (path, body) in [
+            ("/tasks", format!(r#"{{{description}, "backend": "{control}"}}"#)),
+            ("/tasks", format!(r#"{{{description}, "priority": "{long}"}}"#)),
+            ("/tasks", format!(r#"{{{description}, "on_lost": "{long}"}}"#)),
+            ("/tasks", format!(r#"{{{description}, "wait_seconds": "{long}"}}"#)),
+            ("/tasks", format!(r#"{{{description}, "{long}": 1}}"#)),
+            ("/tasks", format!(r#"{{{description}, "project": "{long}"}}"#)),
+            ("/tasks", format!(r#"{{{description}, "model": "{long}"}}"#)),
+            ("/tasks", format!(r#"{{{description}, "openaiFileIdRefs": ["{long}"]}}"#)),
+            (
+                "/tasks",
+                format!(r#"{{{description}, "openaiFileIdRefs": [{{"name": "a", "download_link": "https://{long}/"}}]}}"#),
+            ),
+            ("/agents", format!(r#"{{"agent_type": "{long}"}}"#)),
+            ("/agents/interrupt", format!(r#"{{"agent_ids": ["{long}"]}}"#)),
+            ("/consensus/propose", format!(r#"{{"question": "q", "protocol": "quorum", "voters": ["{long}"]}}"#)),
+            ("/consensus/propose", format!(r#"{{"question": "q", "protocol": "{long}", "voters": []}}"#)),
+            ("/consensus/propose", format!(r#"{{"question": "q", "threshold": ["{long}"], "voters": []}}"#)),
+            ("/swarm/spawn", format!(r#"{{"topology": "{long}", "agents": []}}"#)),
+            ("/swarm/spawn", format!(r#"{{"topology": "star", "agents": [{{"type": "{long}"}}]}}"#)),
+            ("/workflows/code_development/run", format!(r#"{{"task": "t", "inputs": {{"{long}": {{"{long}": 1}}}}}}"#)),
+        ] {
+            let refused = api.call("POST", path, &key, &body).await;
+            assert!(refused.status.is_client_error(), "{}", refused.text);
+            assert!(refused.text.chars().count() < 4_000, "{path}: {}", refused.text);
+        }
+        let lost = api.call("GET", &format!("/{long}"), &key, "").await;
+        assert!(lost.status == 404 && lost.text.len() < 1_000, "{}", lost.text);
+        assert!(lost.json()["next_step"].as_str().is_some_and(|step| step.contains("/openapi.json")), "{}", lost.text);
+        for query in [format!("status={long}"), format!("limit={long}"), format!("{long}=1"), format!("cursor={long}")] {
+            let refused = api.call("GET", &format!("/tasks?{query}"), &key, "").await;
+            assert!(refused.status == 422 && refused.text.chars().count() < 4_000, "{}", refused.text);
+        }
+    }
+}
