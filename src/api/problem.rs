@@ -135,7 +135,7 @@ fn next_step(code: &str) -> &'static str {
         "files_not_fetched" => {
             "Make the same call again with fresh links to the files, with the same idempotency_key. If it stays, say which file is refused."
         }
-        "not_found" => "Check the id: list_tasks and list_agents show what there is.",
+        "not_found" => "Check the id or name: detail says what is wrong with it, or what shows the ones there are.",
         "invalid_key" | "insufficient_scope" => "Do not repeat the call. Ask the operator for a key that may do this.",
         "idempotency_conflict" => "Take a new idempotency_key for new work, or repeat the first request exactly.",
         "illegal_transition" | "task_ended" => "Call get_task to see where the task stands; create a new task for more work.",
@@ -146,7 +146,7 @@ fn next_step(code: &str) -> &'static str {
         "agent_idle" => "Nothing has to be stopped. send_message gives the agent work.",
         "agent_busy" => "Call get_agent with wait_seconds until it is idle, or interrupt_agent, then repeat the call.",
         "no_conversation" => "Call send_message first, or create_agent for a new agent.",
-        "limit_reached" => "Do not repeat the call unchanged. Say which limit is reached, and free what detail names.",
+        "limit_reached" => "Do not repeat the call at once. Say which limit is reached, and do first what detail says.",
         "internal" => "Do not repeat the call. Report `instance` to the operator.",
         _ => "Correct what detail and errors name, then make the call again.",
     }

@@ -2,7 +2,12 @@
 //!
 //! A link to a file works without a key and expires; it is signed with a secret of this process, so a restart ends it.
 
-use super::{App, error::AppError, now, size::encoded_prefix};
+use super::{
+    App,
+    error::AppError,
+    now,
+    size::{encoded_prefix, excerpt},
+};
 use crate::model::{
     id::TaskId,
     inbox::is_below,
@@ -20,6 +25,8 @@ use utoipa::{IntoParams, ToSchema};
 const RESULT: &str = "result.md";
 const STRUCTURED: &str = "structured_output.json";
 const DIFF: &str = "changes.diff";
+/// Characters of a path that a refusal quotes.
+const NAMED_CHARS: usize = 200;
 
 /// Which files to list.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -255,7 +262,8 @@ impl App {
     }
 
     async fn file_in_workspace(&self, agent: Option<crate::model::id::AgentId>, path: &str) -> Result<PathBuf, AppError> {
-        let missing = || AppError::NoFile(format!("there is no file `{path}` in the agent's workspace; use a path below it"));
+        let named = excerpt(path, NAMED_CHARS);
+        let missing = || AppError::NoFile(format!("there is no file `{named}` in the agent's workspace; use a path below it"));
         let agent = match agent {
             Some(id) => self.store.get_agent(id, None).await?.ok_or_else(missing)?,
             None => return Err(missing()),
