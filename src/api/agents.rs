@@ -88,8 +88,7 @@ pub(super) async fn create_agent(
     Body(request): Body<CreateAgent>,
 ) -> Result<Bounded<AgentResource>, Problem> {
     let created = state.app.create_agent(caller.needs(Scope::Operate)?, request).await?;
-    let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(state.bounded(status, created.agent))
+    Ok(state.made(created.is_new, created.agent))
 }
 
 /// Send an agent a message
@@ -111,8 +110,7 @@ pub(super) async fn send_message(
     Body(request): Body<SendMessage>,
 ) -> Result<Bounded<TaskResource>, Problem> {
     let created = state.app.send_message(caller.needs(Scope::Operate)?, id, request).await?;
-    let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(state.bounded(status, created.task))
+    Ok(state.made(created.is_new, created.task))
 }
 
 /// Stop an agent's current turn
@@ -205,6 +203,5 @@ pub(super) async fn fork_agent(
     Body(request): Body<ForkAgent>,
 ) -> Result<Bounded<AgentResource>, Problem> {
     let created = state.app.fork_agent(caller.needs(Scope::Operate)?, id, request).await?;
-    let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(state.bounded(status, created.agent))
+    Ok(state.made(created.is_new, created.agent))
 }

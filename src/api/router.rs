@@ -74,7 +74,13 @@ pub(super) struct ApiState {
 impl ApiState {
     /// A JSON object as response, within the limit of the settings.
     pub(super) fn bounded<T>(&self, status: StatusCode, body: T) -> Bounded<T> {
-        Bounded { status, body, limit: self.settings.response_chars }
+        Bounded { status, body, limit: self.settings.response_chars, is_repeated: false }
+    }
+
+    /// What was made as response: now, or under the same idempotency key before.
+    pub(super) fn made<T>(&self, is_new: bool, body: T) -> Bounded<T> {
+        let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+        Bounded { is_repeated: !is_new, ..self.bounded(status, body) }
     }
 }
 
@@ -183,7 +189,7 @@ fn layered(routes: Router<ApiState>, state: &ApiState) -> Router<ApiState> {
         .layer(DefaultBodyLimit::disable())
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, settings.request_timeout))
         .layer(CatchPanicLayer::custom(problem::of_panic))
-        .layer(from_fn(problem::normalise))
+        .layer(from_fn_with_state(state.clone(), problem::normalise))
         .layer(from_fn_with_state(state.clone(), meter::meter))
         .layer(from_fn(span::span))
         .layer(CompressionLayer::new().compress_when(not_streams))

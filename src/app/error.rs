@@ -40,6 +40,15 @@ pub enum AppError {
     /// The caller has no such thing, or it belongs to somebody else.
     #[error("{0}")]
     NotFound(String),
+    /// There is no such file.
+    #[error("{0}")]
+    NoFile(String),
+    /// The link to a file leads nowhere, or not any more.
+    #[error("{0}")]
+    NoLink(String),
+    /// Files sent along could not be fetched by their links.
+    #[error("{0}; send the call again with fresh links")]
+    FilesNotFetched(String),
     /// The lifecycle does not allow the change.
     #[error("{}", illegal(*.from, *.to, .legal))]
     IllegalTransition {
@@ -132,7 +141,7 @@ pub enum AppError {
     #[error("the database cannot be used right now; nothing was changed, try again in a moment")]
     StoreUnavailable(String),
     /// A fault of the gateway. The text is for the log.
-    #[error("the gateway has a fault; try again, and report the request id if it stays")]
+    #[error("the gateway has a fault, and its log the details under the request id")]
     Internal(String),
 }
 
@@ -146,7 +155,8 @@ impl AppError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Validation(_) => "validation_failed",
-            Self::NotFound(_) => "not_found",
+            Self::NotFound(_) | Self::NoFile(_) | Self::NoLink(_) => "not_found",
+            Self::FilesNotFetched(_) => "files_not_fetched",
             Self::IllegalTransition { .. } => "illegal_transition",
             Self::IdempotencyConflict { .. } => "idempotency_conflict",
             Self::TaskEnded(_) => "task_ended",
@@ -165,9 +175,9 @@ impl AppError {
         }
     }
 
-    /// Whether the same request may well succeed later without a change.
+    /// Whether the same request may well succeed later without a change. Fresh links to the same files are none.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::StoreUnavailable(_))
+        matches!(self, Self::StoreUnavailable(_) | Self::FilesNotFetched(_) | Self::AgentBusy { .. })
     }
 }
 

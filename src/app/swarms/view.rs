@@ -104,7 +104,7 @@ pub struct SwarmResource {
     /// Turns its agents have begun.
     pub turns: i64,
     /// US dollars of its turns, by the agent CLI's price table; absent while it reported none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "crate::app::money::usd")]
     #[schema(nullable = false)]
     pub cost_usd: Option<f64>,
     /// Tokens of its turns, as the agent CLI reported them.

@@ -66,7 +66,7 @@ pub struct TaskResource {
     #[schema(nullable = false)]
     pub usage: Option<Usage>,
     /// US dollars, by the agent CLI's price table.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "crate::app::money::usd")]
     #[schema(nullable = false)]
     pub cost_usd: Option<f64>,
     /// Tokens of every model request, sub-agents and cached ones included, as the agent CLI reported them.
