@@ -294,9 +294,7 @@ impl Config {
             };
             sources = sources.set_override("server.log_format", word)?;
         }
-        if flags.rehearsal {
-            sources = sources.set_override("rehearsal.enabled", true)?;
-        }
+        sources = sources.set_override_option("rehearsal.enabled", flags.rehearsal.then_some(true))?;
         if let Some(client) = &flags.tunnel {
             sources = sources.set_override("tunnel.client", client.as_str())?;
         }

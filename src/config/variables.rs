@@ -3,13 +3,14 @@
 /// Variables with a meaning of their own: of `mas`, of scripts and clients, of the tests, and the mark on every process that
 /// an agent starts. They may be in the environment of `mas` as well, and mean nothing to its settings but for the first two;
 /// [`super::ClientVariables`] reads the next two.
-const NO_SETTINGS: [&str; 16] = [
+const NO_SETTINGS: [&str; 17] = [
     "MAS_CONFIG",
     "MAS_BOOTSTRAP_KEY",
     "MAS_URL",
     "MAS_API_KEY",
     "MAS_PUBLIC_URL",
     "MAS_BIN",
+    "MAS_UID",
     "MAS_PROCESS_MARKER",
     "MAS_AGENT_ID",
     "MAS_ANSWERED",

@@ -120,9 +120,9 @@ fn caddy_writes_no_key_into_a_log() {
 
 #[test]
 fn what_the_proxies_say_themselves_looks_like_an_error_of_the_gateway() {
+    let bodies = Regex::new(r#"(?m)['`](\{"type".*\})['`] ?(\d*)"#).expect("an expression");
     for path in ["deploy/nginx.conf", "deploy/Caddyfile"] {
         let text = read(path);
-        let bodies = Regex::new(r#"(?m)['`](\{"type".*\})['`] ?(\d*)"#).expect("an expression");
         let mut count = 0;
         for found in bodies.captures_iter(&text) {
             let problem: Value = serde_json::from_str(&found[1]).unwrap_or_else(|error| panic!("{path}: {error}: {}", &found[1]));
