@@ -148,7 +148,7 @@ impl<'a> Linter<'a> {
             let value = self.root.pointer(&place)?;
             match value.get("$ref") {
                 None => return Some((value, place)),
-                Some(reference) => place = reference.as_str()?.strip_prefix('#')?.to_owned(),
+                Some(reference) => reference.as_str()?.strip_prefix('#')?.clone_into(&mut place),
             }
         }
         None

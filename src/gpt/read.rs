@@ -75,6 +75,8 @@ fn yaml(text: &str, seed: Node) -> Result<Value, String> {
     use serde_saphyr::{DuplicateKeyPolicy, budget, options};
     let options = options! {
         duplicate_keys: DuplicateKeyPolicy::LastWins,
+        // `y` and `no` are names, as in YAML 1.2.
+        strict_booleans: true,
         with_snippet: false,
         budget: budget! { max_nodes: NODES, max_depth: DEPTH },
     };
@@ -215,6 +217,13 @@ mod tests {
         for text in [&json[..], yaml, flow] {
             assert_eq!(Document::read(text).expect("a document").value, expected);
         }
+    }
+
+    #[test]
+    fn names_that_look_like_answers_stay_names() {
+        let yaml = b"openapi: 3.1.0\nx-point: {x: on, y: true, n: no}\n";
+        let document = Document::read(yaml).expect("a document").value;
+        assert_eq!(document["x-point"], json!({"x": "on", "y": true, "n": "no"}));
     }
 
     #[test]

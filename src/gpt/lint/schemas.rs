@@ -96,8 +96,10 @@ fn check_schema(linter: &mut Linter, schema: &Value, pointer: &str, in_request: 
         }
     }
     for (name, property, place) in entries(schema.get("properties"), &format!("{pointer}/properties")) {
-        check_files(linter, name, &place, in_request, linter.schemas.roots.contains(pointer));
-        check_schema(linter, property, &place, in_request);
+        let at_top = linter.schemas.roots.contains(pointer);
+        if check_files(linter, name, &place, in_request, at_top) {
+            check_schema(linter, property, &place, in_request);
+        }
     }
     // `{}` says the same as `true`.
     if let Some(inside) = schema.get("additionalProperties").filter(|inside| inside.is_object() && **inside != json!({})) {
@@ -108,20 +110,22 @@ fn check_schema(linter: &mut Linter, schema: &Value, pointer: &str, in_request: 
     }
 }
 
-/// Files have names of their own, which stand at the top of a body or an answer.
-fn check_files(linter: &mut Linter, name: &str, place: &str, in_request: bool, at_top: bool) {
-    let Some((list, own_place)) = linter.follow(place) else { return };
+/// Files have names of their own, which stand at the top of a body or an answer. Says whether nothing is wrong about this.
+fn check_files(linter: &mut Linter, name: &str, place: &str, in_request: bool, at_top: bool) -> bool {
+    let Some((list, own_place)) = linter.follow(place) else { return true };
     let (rule, fits) = match (name, in_request) {
         (FILES_IN, true) => {
             let item = linter.follow(&format!("{own_place}/items"));
             (&FILE_REFERENCES, has_type(list, "array") && item.is_some_and(|(item, _)| has_type(item, "string")))
         }
         (FILES_OUT, false) => (&FILE_RESPONSE, has_type(list, "array")),
-        _ => return,
+        _ => return true,
     };
-    if !(fits && at_top) {
+    let good = fits && at_top;
+    if !good {
         linter.report(rule, place, quote(list));
     }
+    good
 }
 
 /// Null, alternatives, and what kind of value it is.

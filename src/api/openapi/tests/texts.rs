@@ -41,7 +41,7 @@ fn sources(directory: &Path, check: &mut impl FnMut(&Path, &str)) {
             if name != "tests" {
                 sources(&path, check);
             }
-        } else if name.ends_with(".rs") && name != "tests.rs" {
+        } else if path.extension().is_some_and(|ending| ending == "rs") && name != "tests.rs" {
             check(&path, &fs::read_to_string(&path).expect("a text"));
         }
     }
