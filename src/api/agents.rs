@@ -133,7 +133,7 @@ pub(super) async fn interrupt_agent(
 
 /// Stop the current turns of several agents, or of all
 ///
-/// Like `interrupt_agent` for the agents in `agent_ids`, or with all for every agent of yours that works.
+/// Stops the running turns of the agents in `agent_ids`, or with `all` of every agent of yours that works. Conversations stay: `send_message` goes on at once, and messages that wait still get their turns. Agents without a running turn are left as they are.
 #[utoipa::path(
     post, path = "/agents/interrupt", tag = "agents", security(("ApiKeyAuth" = [])), request_body = InterruptAgents,
     responses((status = 200, description = "Which were stopped", body = InterruptedAgents), BadBody, Reused, Missing, Guarded),

@@ -144,7 +144,7 @@ fn next_step(code: &str) -> &'static str {
         "agent_ended" => "Call resume_agent, then send the message again.",
         "swarm_ended" => "Do not repeat the call. What the swarm has left can still be read.",
         "agent_idle" => "Nothing has to be stopped. send_message gives the agent work.",
-        "agent_busy" => "Call get_agent with wait_seconds until it is idle, or interrupt_agent, then repeat the call.",
+        "agent_busy" => "Call get_agent with wait_seconds until it is idle, or interrupt_agents, then repeat the call.",
         "no_conversation" => "Call send_message first, or create_agent for a new agent.",
         "limit_reached" => "Do not repeat the call at once. Say which limit is reached, and do first what detail says.",
         "internal" => "Do not repeat the call. Report `instance` to the operator.",

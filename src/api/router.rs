@@ -3,7 +3,7 @@
 use super::{
     agents, auth,
     bounded::Bounded,
-    caller::{Caller, WayIn},
+    caller::Caller,
     claude_flow, docs, events, files, health,
     limit::Limits,
     meter, monitoring, once,
@@ -46,8 +46,6 @@ pub struct ApiSettings {
     /// Where the outside world reaches the gateway, when that is known beforehand; else the tunnel's URL, else the `Host` of
     /// each request.
     pub public_url: Option<String>,
-    /// How requests from this machine may be the outside world's.
-    pub way_in: WayIn,
     /// Largest request body.
     pub body_limit_bytes: usize,
     /// Longest JSON response, in characters.

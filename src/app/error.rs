@@ -112,7 +112,7 @@ pub enum AppError {
     },
     /// The agent works, so its conversation cannot be taken over.
     #[error(
-        "{id} is `{status}`; wait until its turn is over (get_agent with wait_seconds), or interrupt it (interrupt_agent), then fork it"
+        "{id} is `{status}`; wait until its turn is over (get_agent with wait_seconds), or interrupt it (interrupt_agents), then fork it"
     )]
     AgentBusy {
         /// The agent.

@@ -206,8 +206,7 @@ impl App {
 
     async fn find_proposal(&self, who: &Principal, id: ProposalId) -> Result<Proposal, AppError> {
         let found = self.store.get_proposal(id, who.owner_filter()).await?;
-        found
-            .ok_or_else(|| AppError::NotFound(format!("you have no proposal {id}; get_consensus_status shows the ones you have")))
+        found.ok_or_else(|| AppError::NotFound(format!("you have no proposal {id}; its id is in the answer of propose")))
     }
 
     /// Reads the proposal until it has ended or the waiter gives up.

@@ -142,7 +142,7 @@ impl App {
         // Those that were added for tasks may end in the middle of it.
         let members: Vec<Member> = members.iter().filter(|agent| can_work(agent) && !agent.scaled).map(member).collect();
         if members.is_empty() {
-            let words = "all its agents have ended; add some (scale_swarm), or bring them back (resume_agent)";
+            let words = "all its agents have ended; bring them back (resume_agent), or spawn another (spawn_swarm)";
             return Err(AppError::field("swarm", words));
         }
         let (definition, now) = (workflow(swarm.topology, &members), now());

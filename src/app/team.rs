@@ -223,7 +223,7 @@ impl App {
             None => None,
             Some(earlier) => {
                 let found = self.store.get_team_message(id, earlier).await?;
-                let words = "there is no such message in the swarm; list_team_messages shows the ids";
+                let words = "there is no such message in the swarm; its messages have their ids";
                 Some(found.ok_or_else(|| AppError::field("in_reply_to", words))?)
             }
         };

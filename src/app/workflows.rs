@@ -218,7 +218,7 @@ impl App {
 
     pub(super) async fn find_run(&self, who: &Principal, id: WorkflowRunId) -> Result<WorkflowRun, AppError> {
         let run = self.store.get_workflow_run(id, who.owner_filter()).await?;
-        run.ok_or_else(|| AppError::NotFound(format!("there is no workflow run {id}; list_workflow_runs shows yours")))
+        run.ok_or_else(|| AppError::NotFound(format!("you have no workflow run {id}; its id is in the answer that began it")))
     }
 
     async fn record(&self, run: &WorkflowRun) -> Result<Record, AppError> {

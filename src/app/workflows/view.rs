@@ -249,7 +249,9 @@ fn next_step(run: &WorkflowRun, questions: &[QuestionResource]) -> String {
                 open.join(", ")
             )
         }
-        WorkflowRunStatus::Complete => "Report the result. Details are in the stages' tasks (get_task) and the files.".into(),
+        WorkflowRunStatus::Complete => {
+            "Report the result. Details are in the stages' tasks (get_task) and the files (read_workflow_run_file).".into()
+        }
         WorkflowRunStatus::Failed => {
             "Tell the user why (failure, and the stage that failed), then begin a new run if wanted.".into()
         }
