@@ -189,7 +189,8 @@ impl From<AppError> for Problem {
             AppError::Validation(fields) => problem.errors = fields,
             AppError::FilesNotFetched(why) => problem.errors = vec![FieldError::new("openaiFileIdRefs", why)],
             AppError::NoFile(_) => {
-                problem.next_step = "Name a file of the task: list_task_files shows them, get_task its agent's."
+                problem.next_step =
+                    "Name a file of the task as list_task_files does, or the path of one below its agent's workspace.";
             }
             AppError::NoLink(_) => problem.next_step = "Ask for a new link: list_task_files makes one.",
             AppError::StoreUnavailable(_) => problem = problem.retry_after(1),

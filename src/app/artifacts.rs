@@ -195,15 +195,15 @@ impl App {
     pub async fn read_task_file(&self, who: &Principal, id: TaskId, query: ReadTaskFile) -> Result<FileText, AppError> {
         let after = query.after.unwrap_or(0);
         let start = usize::try_from(after).map_err(|_| AppError::field("after", "must be 0 or more"))?;
-        let bytes = match self.run_of(who, id).await?.as_ref().and_then(|run| of_run(run, &query.name)) {
-            Some(bytes) => bytes,
-            None => {
-                let file = self.workspace_file(who, id, &query.name).await?;
-                if let Some(words) = too_large(size_of(&file, &query.name).await?) {
-                    return Err(AppError::field("name", format!("`{}` {words}", query.name)));
-                }
-                tokio::fs::read(&file).await.map_err(|error| unreadable(&query.name, &error))?
+        let stored = self.run_of(who, id).await?.as_ref().and_then(|run| of_run(run, &query.name));
+        let bytes = if let Some(bytes) = stored {
+            bytes
+        } else {
+            let file = self.workspace_file(who, id, &query.name).await?;
+            if let Some(words) = too_large(size_of(&file, &query.name).await?) {
+                return Err(AppError::field("name", format!("`{}` {words}", query.name)));
             }
+            tokio::fs::read(&file).await.map_err(|error| unreadable(&query.name, &error))?
         };
         let text = String::from_utf8(bytes).map_err(|_| {
             AppError::field("name", format!("`{}` is not text; list_task_files with path gives a link to it", query.name))
@@ -228,20 +228,19 @@ impl App {
             Some(run) => self.store.get_run(run).await?,
             None => None,
         };
-        let bytes = match run.as_ref().and_then(|run| of_run(run, name)) {
-            Some(bytes) => bytes,
+        let bytes = if let Some(bytes) = run.as_ref().and_then(|run| of_run(run, name)) {
+            bytes
+        } else {
             // What is there may have changed since the link was made.
-            None => {
-                let missing = |error| match error {
-                    AppError::NoFile(_) => AppError::NoLink("the file behind this link is not there any more".into()),
-                    other => other,
-                };
-                let file = self.file_in_workspace(task.agent_id, name).await.map_err(missing)?;
-                if let Some(words) = too_large(size_of(&file, name).await.map_err(missing)?) {
-                    return Err(AppError::NoLink(format!("the file behind this link {words}")));
-                }
-                tokio::fs::read(&file).await.map_err(|error| missing(unreadable(name, &error)))?
+            let missing = |error| match error {
+                AppError::NoFile(_) => AppError::NoLink("the file behind this link is not there any more".into()),
+                other => other,
+            };
+            let file = self.file_in_workspace(task.agent_id, name).await.map_err(missing)?;
+            if let Some(words) = too_large(size_of(&file, name).await.map_err(missing)?) {
+                return Err(AppError::NoLink(format!("the file behind this link {words}")));
             }
+            tokio::fs::read(&file).await.map_err(|error| missing(unreadable(name, &error)))?
         };
         let short = name.rsplit('/').next().unwrap_or(name).to_owned();
         Ok(FileContent { name: short, mime_type: mime_type(name), bytes })

@@ -89,7 +89,7 @@ pub struct EventQuery {
 
 /// A page of a task's events, oldest first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"events": [{"seq": 3, "at": "2026-11-20T10:00:04Z", "agent_id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "agent_seq": 3, "provenance": "live", "kind": "message", "data": {"text": "I will look at the server first."}}], "next_cursor": 3, "has_more": false, "status": "in_progress", "next_step": "The task goes on. Call list_task_events with after=3 and wait_seconds=40 for what comes next."}))]
+#[schema(example = json!({"events": [{"seq": 3, "at": "2026-11-20T10:00:04Z", "agent_id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "agent_seq": 3, "provenance": "live", "kind": "message", "data": {"text": "I will look at the server first."}}], "next_cursor": 3, "has_more": false, "status": "in_progress", "next_step": "The task goes on. Call again with after=3 and wait_seconds=40 for what comes next."}))]
 pub struct EventPage {
     /// The events.
     pub events: Vec<EventResource>,
@@ -123,9 +123,9 @@ pub(super) struct Read {
 
 fn next_step(status: TaskStatus, cursor: i64, more: bool) -> String {
     match status {
-        _ if more => format!("There are more. Call list_task_events with after={cursor} to read on."),
+        _ if more => format!("There are more. Call again with after={cursor} to read on."),
         status if status.is_terminal() => "The task has ended and these are its last events. get_task has its result.".to_owned(),
-        _ => format!("The task goes on. Call list_task_events with after={cursor} and wait_seconds=40 for what comes next."),
+        _ => format!("The task goes on. Call again with after={cursor} and wait_seconds=40 for what comes next."),
     }
 }
 

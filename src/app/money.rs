@@ -12,7 +12,7 @@ pub(super) fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok
 }
 
 /// US dollars, if there are any.
-#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+#[expect(clippy::ref_option, reason = "the signature serde asks for")]
 pub(super) fn usd<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     value.map(tidy).serialize(serializer)
 }

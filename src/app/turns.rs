@@ -8,9 +8,12 @@ use std::{
 };
 use tokio::sync::OwnedMutexGuard;
 
-/// Whose turn it is, by owner and key.
+/// Whose turn it is.
 #[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<HashMap<(String, String), Weak<tokio::sync::Mutex<()>>>>);
+pub(super) struct Turns(Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>);
+
+/// An owner and an idempotency key.
+type Key = (String, String);
 
 /// A turn, which is over when this is dropped.
 pub(super) type Turn = OwnedMutexGuard<()>;

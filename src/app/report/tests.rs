@@ -92,7 +92,7 @@ async fn the_figures_of_known_tasks_are_exact() {
 async fn cost_is_of_real_models_and_utilisation_of_the_present() {
     let test = TestApp::start().await;
     for (user, cost, failure) in
-        [("ann", Some(0.5), None), ("ann", Some(0.25), Some(FailureCode::Timeout)), ("bob", Some(4.0), None)]
+        [("ann", Some(0.1), None), ("ann", Some(0.2), Some(FailureCode::Timeout)), ("bob", Some(4.0), None)]
     {
         create(&test, user).await;
         let mut work = test.claim().await;
@@ -101,14 +101,14 @@ async fn cost_is_of_real_models_and_utilisation_of_the_present() {
         test.emit(&mut work, vec![message("m")], status, outcome).await;
     }
     let found = report(&test, &of("ann")).await;
-    assert_eq!((&found["cost_usd"]["value"], &found["tokens"]["value"]), (&json!(0.75), &json!(200.0)));
+    assert_eq!((&found["cost_usd"]["value"], &found["tokens"]["value"]), (&json!(0.3), &json!(200.0)));
     assert_eq!(
         found["models"]["items"],
-        json!([{"name": "claude-x", "provenance": "live", "runs": 2, "cost_usd": 0.75, "tokens": 200}])
+        json!([{"name": "claude-x", "provenance": "live", "runs": 2, "cost_usd": 0.3, "tokens": 200}])
     );
     // The pretended runner leaves its agents at work.
     assert_eq!((&found["agent_utilisation"]["value"], &found["agents_live"]["value"]), (&json!(1.0), &json!(2.0)));
-    assert_eq!(report(&test, &principal("root", &[Scope::Admin])).await["cost_usd"]["value"], 4.75);
+    assert_eq!(report(&test, &principal("root", &[Scope::Admin])).await["cost_usd"]["value"], 4.3);
 }
 
 #[tokio::test]
