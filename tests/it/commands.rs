@@ -71,8 +71,8 @@ fn workflow_files_are_checked_with_line_numbers() {
     let (code, words) = check(&bad);
     assert_eq!(code, Some(1), "{words}");
     for wanted in [
-        "bad.yaml: line 4: stage `a`, role: there is no agent type `wizard`",
-        "line 7: stage `b`, prompt",
+        "bad.yaml: line 5: stage `a`, role: there is no agent type `wizard`",
+        "line 9: stage `b`, prompt",
         "`c` is no earlier stage",
     ] {
         assert!(words.contains(wanted), "{wanted} in {words}");
