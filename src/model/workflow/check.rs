@@ -50,6 +50,7 @@ pub fn check(workflow: &Workflow, is_role: &dyn Fn(&str) -> bool) -> Vec<Flaw> {
     let count: usize = workflow.stages.iter().map(|stage| stage.walk().len()).sum();
     checker.must(count > 0, "stages", || "there is none".into());
     checker.must(count <= STAGES, "stages", || format!("{count} are too many; at most {STAGES} are allowed"));
+    checker.inputs(workflow);
     if let Some(result) = &workflow.result {
         let all = workflow.stages.iter().map(|stage| stage.name.as_str());
         checker.template("result", result, &Place::default().after(all));
@@ -61,7 +62,7 @@ pub fn check(workflow: &Workflow, is_role: &dyn Fn(&str) -> bool) -> Vec<Flaw> {
 /// What templates get whatever a run is given.
 fn known_values(workflow: &Workflow) -> Value {
     let inputs = workflow.inputs.iter().filter_map(|(name, field)| Some((name.clone(), field.default.clone()?)));
-    json!({"task": "", "input": Map::from_iter(inputs)})
+    json!({"task": "", "input": inputs.collect::<Map<_, _>>()})
 }
 
 fn name_words(name: &str) -> String {
@@ -89,6 +90,22 @@ impl<'a> Checker<'a> {
 
     fn flaw(&mut self, field: &'static str, line: Option<usize>, words: String) {
         self.flaws.push(Flaw { stage: self.stage.map(str::to_owned), field, line, words });
+    }
+
+    fn inputs(&mut self, workflow: &Workflow) {
+        for (name, field) in &workflow.inputs {
+            let is_word = is_name(name) && !name.contains('-');
+            self.must(is_word, "inputs", || format!("`{name}` is no name; templates know lower-case letters, digits and _"));
+            let words = match (field.schema.as_ref().and_then(schema::flaw_of_any), &field.default) {
+                (Some(words), _) => words,
+                (None, Some(default)) => match field.accept(default.clone()) {
+                    Ok(_) => continue,
+                    Err(why) => format!("its default is not what it takes, {}: {why}", field.takes()),
+                },
+                (None, None) => continue,
+            };
+            self.must(false, "inputs", || format!("`{name}`: {words}"));
+        }
     }
 
     fn template(&mut self, field: &'static str, text: &str, place: &Place<'a>) {

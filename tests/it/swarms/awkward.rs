@@ -92,15 +92,22 @@ async fn nonsense_is_refused_with_its_field_and_nothing_is_made() {
     ] {
         refused(&app, "/swarm/spawn", &body, field, words).await;
     }
-    for (inputs, words) in [
-        ("{\"max_parts\": \"many\"}", "a number, such as 6"),
-        ("{\"max_parts\": [1]}", "a number, such as 6"),
-        ("{\"parts\": 2}", "it has: max_parts"),
-        ("{", "is not JSON"),
-        ("[]", "JSON object"),
+    for (workflow, inputs, words) in [
+        ("aggregation_pipeline", "{\"max_parts\": \"many\"}", "`max_parts` takes a whole number, 1 to 100"),
+        ("aggregation_pipeline", "{\"max_parts\": [1]}", "`max_parts` takes a whole number, 1 to 100"),
+        ("aggregation_pipeline", "{\"max_parts\": 100000000000000000000}", "`max_parts` takes a whole number, 1 to 100"),
+        ("aggregation_pipeline", "{\"parts\": 2}", "it has: max_parts"),
+        ("aggregation_pipeline", "{", "is not JSON"),
+        ("aggregation_pipeline", "[]", "JSON object"),
+        ("deep_research", "{\"max_followups\": 2.5}", "`max_followups` takes a whole number, 0 to 100"),
+        ("deep_research", "{\"max_followups\": -5}", "`max_followups` takes a whole number, 0 to 100"),
+        ("sparc", "{\"phases\": [\"nope\"]}", "one of: specification, pseudocode"),
+        ("sparc", "{\"phases\": []}", "a list of at least 1"),
+        ("sparc", "{\"phases\": [\"completion\", \"completion\"]}", "each once"),
+        ("sparc", "{\"mode\": \" \"}", "`mode` takes text"),
     ] {
         let body = json!({"task": "x", "inputs_json": inputs});
-        refused(&app, "/workflows/aggregation_pipeline/run", &body, "inputs_json", words).await;
+        refused(&app, &format!("/workflows/{workflow}/run"), &body, "inputs_json", words).await;
     }
     let unknown =
         app.post(&format!("/workflows/{}/run", "w".repeat(5000)), &json!({"task": "x"})).await.problem(404, "not_found");
@@ -109,6 +116,8 @@ async fn nonsense_is_refused_with_its_field_and_nothing_is_made() {
     for (body, field, words) in [
         (json!({"phases": []}), "phases", "specification"),
         (json!({"phases": ["dreaming"]}), "phases[0]", "`specification`"),
+        (json!({"phases": ["completion", "completion"]}), "phases", "twice"),
+        (json!({"mode": "two\nlines"}), "mode", "one line"),
         (json!({"mode": "m".repeat(101)}), "mode", "at most 100"),
         (json!({"task": "nul\u{0}"}), "task", "NUL"),
     ] {
