@@ -1,6 +1,6 @@
 //! Errors as RFC 9457 `application/problem+json`, whoever produced them: handlers, extractors, layers or panics.
 
-use crate::app::error::{AppError, FieldError};
+use crate::app::error::{AppError, FieldError, Missing};
 use axum::{
     Json,
     extract::Request,
@@ -119,20 +119,36 @@ impl Problem {
 /// What a caller can do about an error of this code that is not worth repeating unchanged.
 fn next_step(code: &str) -> &'static str {
     match code {
-        "not_found" => "Check the id: list_tasks and list_agents show what there is.",
+        "not_found" => next_step_without(Missing::Other),
         "invalid_key" | "insufficient_scope" => "Do not repeat the call. Ask the operator for a key that may do this.",
         "idempotency_conflict" => "Take a new idempotency_key for new work, or repeat the first request exactly.",
         "illegal_transition" | "task_ended" => "Call get_task to see where the task stands; create a new task for more work.",
         "proposal_ended" => "Call get_proposal to read how it ended; propose it again if it is to be decided anew.",
         "run_ended" => "Call get_workflow_run to see what came of it; begin a new run for more work.",
         "agent_ended" => "Call resume_agent, then send the message again.",
+        "swarm_busy" => "Call get_swarm_status until the agents are idle, or interrupt_agents, then repeat the call.",
         "swarm_ended" => "Do not repeat the call. What the swarm has left can still be read.",
         "agent_idle" => "Nothing has to be stopped. send_message gives the agent work.",
-        "agent_busy" => "Call get_agent with wait_seconds until it is idle, or interrupt_agent, then repeat the call.",
+        "agent_busy" => "Call get_agent with wait_seconds until it is idle, or interrupt_agents, then repeat the call.",
         "no_conversation" => "Call send_message first, or create_agent for a new agent.",
         "limit_reached" => "Do not repeat the call unchanged. Say which limit is reached, and free what detail names.",
         "internal" => "Try once more. If it stays, report `instance` to the operator.",
         _ => "Correct what detail and errors name, then make the call again.",
+    }
+}
+
+/// What a caller can do when such a thing is not there. Named are only operations that every caller has.
+const fn next_step_without(what: Missing) -> &'static str {
+    match what {
+        Missing::Task => "Check the id: list_tasks shows your tasks.",
+        Missing::Agent => "Check the id: list_agents shows your agents.",
+        Missing::Swarm => "Check the id: get_swarm_status without swarm_id shows your swarms.",
+        Missing::Proposal => "Check the id: it is the one that propose gave.",
+        Missing::Run => "Check the id: it is the one that run_workflow, run_sparc or run_swarm gave.",
+        Missing::Workflow => "Take one of the names that list_workflows gives.",
+        Missing::Role => "Take one of the roles that detail names.",
+        Missing::File => "Call list_task_files, which shows what there is.",
+        Missing::Other => "Check the path and the id in it.",
     }
 }
 
@@ -145,13 +161,14 @@ impl From<AppError> for Problem {
         }
         let status = match &error {
             AppError::Validation(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            AppError::NotFound(_) => StatusCode::NOT_FOUND,
+            AppError::NotFound(..) => StatusCode::NOT_FOUND,
             AppError::IllegalTransition { .. }
             | AppError::IdempotencyConflict { .. }
             | AppError::TaskEnded(_)
             | AppError::RunEnded { .. }
             | AppError::AgentEnded { .. }
             | AppError::ProposalEnded { .. }
+            | AppError::SwarmBusy(_)
             | AppError::SwarmEnded { .. }
             | AppError::AgentIdle { .. }
             | AppError::AgentBusy { .. }
@@ -172,8 +189,10 @@ impl From<AppError> for Problem {
         if problem.retryable {
             problem = problem.retry_after(1);
         }
-        if let AppError::Validation(fields) = error {
-            problem.errors = fields;
+        match error {
+            AppError::Validation(fields) => problem.errors = fields,
+            AppError::NotFound(what, _) => problem.next_step = next_step_without(what),
+            _ => {}
         }
         problem
     }

@@ -2,7 +2,12 @@
 //!
 //! A link to a file works without a key and expires; it is signed with a secret of this process, so a restart ends it.
 
-use super::{App, error::AppError, now, size::encoded_prefix};
+use super::{
+    App,
+    error::{AppError, Missing},
+    now,
+    size::encoded_prefix,
+};
 use crate::model::{
     id::TaskId,
     inbox::is_below,
@@ -176,7 +181,8 @@ impl App {
 
     /// The file behind a link. `NotFound` for links that are expired or not ours.
     pub async fn linked_file(&self, token: &str, name: &str) -> Result<FileContent, AppError> {
-        let gone = || AppError::NotFound("this link is not valid any more; list_task_files makes a new one".into());
+        let gone =
+            || AppError::NotFound(Missing::File, "this link is not valid any more; list_task_files makes a new one".into());
         let (task, expires) = self.checked_link(token, name).ok_or_else(gone)?;
         if expires < now().timestamp() {
             return Err(gone());
@@ -209,7 +215,9 @@ impl App {
     }
 
     async fn file_in_workspace(&self, agent: Option<crate::model::id::AgentId>, path: &str) -> Result<PathBuf, AppError> {
-        let missing = || AppError::NotFound(format!("there is no file `{path}` in the agent's workspace; use a path below it"));
+        let missing = || {
+            AppError::NotFound(Missing::File, format!("there is no file `{path}` in the agent's workspace; use a path below it"))
+        };
         let agent = match agent {
             Some(id) => self.store.get_agent(id, None).await?.ok_or_else(missing)?,
             None => return Err(missing()),
@@ -260,7 +268,7 @@ async fn read(file: &Path, name: &str) -> Result<Vec<u8>, AppError> {
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> AppError {
-    AppError::NotFound(format!("the file `{name}` cannot be read: {}", error.kind()))
+    AppError::NotFound(Missing::File, format!("the file `{name}` cannot be read: {}", error.kind()))
 }
 
 fn mime_type(name: &str) -> String {

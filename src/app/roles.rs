@@ -2,7 +2,7 @@
 
 use super::{
     App,
-    error::AppError,
+    error::{AppError, Missing},
     size::take_within,
     workflows::{FileProblem, file_problems},
 };
@@ -94,7 +94,7 @@ impl App {
     pub fn get_role(&self, name: AgentType) -> Result<RoleResource, AppError> {
         let catalogue = self.settings.roles.get();
         let found = catalogue.iter().find(|(role, _)| role.name == name);
-        let (role, source) = found.ok_or_else(|| AppError::NotFound(catalogue.why_not(name)))?;
+        let (role, source) = found.ok_or_else(|| AppError::NotFound(Missing::Role, catalogue.why_not(name)))?;
         Ok(role_resource(&catalogue, role, source))
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     App,
     checks::{Refusals, whole_number},
-    error::AppError,
+    error::{AppError, Missing},
     workflows::{GetWorkflowRun, RunWorkflow, StartedRun, WorkflowRunResource},
 };
 use crate::model::{id::WorkflowRunId, key::Principal, workflow::sparc::SparcPhase};
@@ -93,7 +93,7 @@ impl App {
         let run = self.find_run(who, id).await?;
         if run.workflow != WORKFLOW {
             let words = format!("{id} is a run of the workflow `{}`, not of SPARC; use get_workflow_run", run.workflow);
-            return Err(AppError::NotFound(words));
+            return Err(AppError::NotFound(Missing::Run, words));
         }
         self.get_workflow_run(who, id, how).await
     }

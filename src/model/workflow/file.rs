@@ -55,6 +55,15 @@ impl fmt::Display for FileFlaw {
     }
 }
 
+/// The name a file gives its workflow, whatever else is wrong with it.
+pub(super) fn name_of(text: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+    serde_saphyr::from_str::<Named>(text).ok().map(|named| named.name)
+}
+
 /// The workflow in a YAML text, or everything that is wrong with it.
 pub fn parse(text: &str, is_role: &dyn Fn(&str) -> bool) -> Result<Workflow, Vec<FileFlaw>> {
     if text.len() > FILE_BYTES {

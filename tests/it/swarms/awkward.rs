@@ -21,7 +21,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const NONE: [&str; 3] = [
+pub(super) const NONE: [&str; 3] = [
     "/swarm/swarm_0193f2a87c3e7d10b5a1c2d3e4f50617",
     "/workflow-runs/wfrun_0193f2a87c3e7d10b5a1c2d3e4f50617",
     "/consensus/proposal_0193f2a87c3e7d10b5a1c2d3e4f50617",
@@ -33,14 +33,14 @@ async fn app() -> TestApp {
 }
 
 /// A server whose agents start, and never come to an end of that.
-async fn busy(settings: &[(&str, &str)]) -> TestApp {
+pub(super) async fn busy(settings: &[(&str, &str)]) -> TestApp {
     let mut app = TestApp::prepared(settings).await;
     app.script("#!/bin/sh\n[ \"$1\" = --version ] && exec echo '2.1.0 (Claude Code)'\nexec sleep 600\n");
     app.launch();
     app
 }
 
-fn id(thing: &Value) -> String {
+pub(super) fn id(thing: &Value) -> String {
     thing["id"].as_str().expect("an id").to_owned()
 }
 
@@ -151,6 +151,13 @@ async fn nonsense_is_refused_with_its_field_and_nothing_is_made() {
         let request = app.request(Method::POST, "/consensus/propose").header("content-type", "application/json").body(text);
         app.send(request).await.problem(400, "invalid_json");
     }
+    // A count that is none is all that is said of the number of voters.
+    let many = json!({"question": "Which?", "voters": [{"type": "coder", "count": 65}]});
+    let refused = app.post("/consensus/propose", &many).await.problem(422, "validation_failed");
+    assert_eq!(
+        (refused["errors"].as_array().map(Vec::len), &refused["errors"][0]["field"]),
+        (Some(1), &json!("voters[0].count"))
+    );
     assert_nothing_made(&app).await;
 }
 
@@ -196,10 +203,11 @@ async fn a_swarm_that_is_stopped_takes_nothing_and_repeated_requests_get_what_th
     let message = json!({"to": "all", "subject": "x", "body": "x"});
     app.post(&path("messages"), &message).await.problem(409, "swarm_ended");
     let agent = swarm["agents"][0].clone();
-    app.post(&path_of(&agent, "/message"), &json!({"text": "x"})).await.problem(409, "agent_ended");
+    let ended = app.post(&path_of(&agent, "/message"), &json!({"text": "x"})).await.problem(409, "swarm_ended");
+    assert!(!ended.to_string().contains("resume_agent"), "{ended}");
     app.post(&path_of(&agent, "/resume"), &json!({})).await.problem(409, "swarm_ended");
     let proposal = json!({"question": "Which?", "voters": [{"agent_id": agent["id"]}, {"type": "coder"}]});
-    refused(&app, "/consensus/propose", &proposal, "voters[0].agent_id", "has ended").await;
+    refused(&app, "/consensus/propose", &proposal, "voters[0].agent_id", "has ended with its swarm").await;
 
     let same = app.post("/swarm/spawn", &spawn).await.expect(200);
     assert_eq!((&same["id"], &same["status"]), (&swarm["id"], &json!("stopped")));
