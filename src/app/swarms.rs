@@ -22,7 +22,7 @@ use super::{
 use crate::{
     bus::Topic,
     model::{
-        agent::{Agent, AgentStatus},
+        agent::{Agent, AgentStatus, AgentType},
         id::{SwarmId, WorkflowRunId},
         key::Principal,
         swarm::{Swarm, SwarmStatus},
@@ -31,7 +31,7 @@ use crate::{
     },
     store::{Grown, Inserted, SwarmFilter, WorkflowRunFilter},
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Somebody else may change a swarm between our look and our write; so often we look again.
 const ATTEMPTS: usize = 20;
@@ -148,6 +148,10 @@ impl App {
                 return Err(AppError::SwarmEnded { id: swarm.id, status: swarm.status });
             }
             let words = "all its agents have ended; add some (scale_swarm), or bring them back (resume_agent)";
+            return Err(AppError::field("swarm", words));
+        }
+        if let Some(words) = self.roleless(&members).first() {
+            let words = format!("{words}. Bring the role back, or end these agents (terminate_agent)");
             return Err(AppError::field("swarm", words));
         }
         let (definition, now) = (workflow(swarm.topology, &members.into_iter().map(member).collect::<Vec<_>>()), now());
@@ -286,6 +290,18 @@ impl App {
         }
     }
 
+    /// Which agents cannot be started because their role is gone, and why: a sentence for each role.
+    fn roleless(&self, agents: &[&Agent]) -> Vec<String> {
+        let roles = self.settings.roles.get();
+        let mut without: BTreeMap<AgentType, Vec<&str>> = BTreeMap::new();
+        for agent in agents.iter().filter(|agent| roles.get(agent.agent_type).is_none()) {
+            without.entry(agent.agent_type).or_default().push(&agent.name);
+        }
+        let words =
+            |(role, names): (AgentType, Vec<&str>)| format!("{} cannot be started: {}", names.join(", "), roles.why_not(role));
+        without.into_iter().map(words).collect()
+    }
+
     /// That the agent's swarm has ended, if it has one and it has.
     pub(super) async fn ended_swarm(&self, agent: &Agent) -> Option<AppError> {
         match self.store.get_swarm(agent.swarm_id?, None).await {
@@ -317,8 +333,11 @@ impl App {
             WorkflowRunFilter { owner: None, status: None, workflow: None, swarm: Some(swarm.id), before: None, limit: 1 };
         let latest = self.store.list_workflow_runs(&latest).await?.pop();
         let scaling = if whole { self.store.list_scalings(swarm.id, SCALINGS).await? } else { vec![] };
+        let living: Vec<&Agent> = members.iter().filter(|agent| can_work(agent)).collect();
+        let roleless = self.roleless(&living);
         let known = Known {
             members: &members,
+            roleless,
             totals: &totals,
             runs: &runs,
             latest: latest.map(WorkflowRunResource::brief),

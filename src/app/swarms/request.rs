@@ -177,8 +177,13 @@ pub(super) fn wanted(agents: &[SwarmAgents], settings: &AppSettings, refusals: &
         let count = refusals.within::<u32>(&field("count"), count, least..=SWARM_AGENTS.into()).unwrap_or(1);
         let is_new = groups.iter().all(|group| group.agent_type != asked.agent_type);
         refusals.check(is_new, &field("type"), || format!("names {} twice; give one entry with the sum", asked.agent_type));
-        let agent_type = refusals.role(&field("type"), Some(asked.agent_type), settings);
-        let backend = refusals.backend(&field("backend"), asked.backend, agent_type, settings);
+        let (agent_type, backend) = if count == 0 {
+            // Agents can be ended that nobody could start any more.
+            (asked.agent_type, asked.backend.unwrap_or(Backend::ClaudeCode))
+        } else {
+            let agent_type = refusals.role(&field("type"), Some(asked.agent_type), settings);
+            (agent_type, refusals.backend(&field("backend"), asked.backend, agent_type, settings))
+        };
         let model = asked.model.clone().or_else(|| settings.roles.get().model_of(agent_type));
         groups.push(Group { agent_type: asked.agent_type, count, model, backend });
     }
