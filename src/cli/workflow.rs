@@ -96,7 +96,7 @@ pub(super) struct Run {
 /// Checks files here, asks the server for everything else.
 pub(super) fn run(asking: Asking<WorkflowCommand>) -> anyhow::Result<ExitCode> {
     match asking.command {
-        WorkflowCommand::Check { files } => check::run(asking.server.common, &files),
+        WorkflowCommand::Check { files } => check::run(asking.server, &files),
         command => remote::run(&asking.server, async |remote| ask(remote, command).await),
     }
 }
