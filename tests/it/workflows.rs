@@ -266,6 +266,7 @@ async fn what_cannot_be_run_is_refused_with_what_can() {
     assert!(unknown["detail"].as_str().expect("words").contains("code_development"), "{unknown}");
     for (body, field, words) in [
         (json!({"task": " "}), "task", "blank"),
+        (json!({"task": "x", "title": "bell\u{7}"}), "title", "control characters"),
         (json!({"task": "x", "project": "moon"}), "project", "default"),
         (json!({"task": "x", "inputs_json": "[1]"}), "inputs_json", "object"),
         (json!({"task": "x", "inputs_json": "{\"a\": 1}"}), "inputs_json", "no input"),

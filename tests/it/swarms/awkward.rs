@@ -85,6 +85,7 @@ async fn nonsense_is_refused_with_its_field_and_nothing_is_made() {
         (json!({"max_agents": 65}), "max_agents", "1..=64"),
         (json!({"name": "two\nlines"}), "name", "one line"),
         (json!({"name": "nul\u{0}"}), "name", "NUL"),
+        (json!({"name": "esc\u{1b}[2J"}), "name", "control characters"),
         (json!({"objective": "x".repeat(12_001)}), "objective", "at most 12000"),
         (json!({"wait_seconds": 41}), "wait_seconds", "0..=40"),
         (json!({"idempotency_key": "k".repeat(201)}), "idempotency_key", "at most 200"),
