@@ -103,7 +103,8 @@ pub(super) fn check_template(text: &str, values: &Value) -> Result<BTreeSet<Stri
     let template = lenient.template_from_str(text).map_err(|error| fault(&error))?;
     let tried = template.render_captured_to(minijinja::Value::from(Serde(values)), Bounded::default()).map(drop);
     hopeless(tried)?;
-    Ok(own(&lenient, template.undeclared_variables(true)).into_iter().filter(|name| !is_set(text, name)).collect())
+    let names = own(&lenient, template.undeclared_variables(true));
+    Ok(with_quoted(names, text).into_iter().filter(|name| !is_set(text, name)).collect())
 }
 
 /// The names an expression takes, or what is wrong with its text, as of a template.
@@ -111,7 +112,7 @@ pub(super) fn check_expression(text: &str, values: &Value) -> Result<BTreeSet<St
     let lenient = environment(UndefinedBehavior::Chainable);
     let compiled = lenient.compile_expression(text).map_err(|error| fault(&error))?;
     hopeless(compiled.eval(minijinja::Value::from(Serde(values))).map(drop))?;
-    Ok(own(&lenient, compiled.undeclared_variables(true)))
+    Ok(with_quoted(own(&lenient, compiled.undeclared_variables(true)), text))
 }
 
 /// What goes wrong with any values. Everything else may well go right in a run, which has more of them.
@@ -134,6 +135,25 @@ fn own(environment: &Environment<'_>, names: impl IntoIterator<Item = String>) -
     let root = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
     let globals: BTreeSet<&str> = environment.globals().map(|(name, _)| name).collect();
     names.into_iter().filter(|name| !globals.contains(root(name).as_str())).collect()
+}
+
+/// The names with those in brackets, as names with `-` have to be written: `stages['a-b'].text` is `stages.a-b.text`.
+fn with_quoted(mut names: BTreeSet<String>, text: &str) -> BTreeSet<String> {
+    let mut found = Vec::new();
+    // Without a use of the whole there is nothing in brackets; the same signs may well stand in the text around it.
+    for root in ["stages", "input"].into_iter().filter(|root| names.contains(*root)) {
+        for rest in text.split(&format!("{root}[")).skip(1) {
+            let Some(quote) = rest.chars().next().filter(|char| matches!(char, '\'' | '"')) else { continue };
+            let Some((name, rest)) = rest[1..].split_once(quote) else { continue };
+            let Some(rest) = rest.strip_prefix(']').filter(|_| !name.contains('.')) else { continue };
+            let is_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
+            let field = rest.strip_prefix('.').map(|rest| rest.split(|char| !is_word(char)).next().unwrap_or_default());
+            let field = field.filter(|field| !field.is_empty()).map(|field| format!(".{field}")).unwrap_or_default();
+            found.push(format!("{root}.{name}{field}"));
+        }
+    }
+    names.extend(found);
+    names
 }
 
 /// Whether the template itself sets the name: what is set within a condition is known after it too.

@@ -49,7 +49,7 @@ stages:
     role: coder
     inputs: [a]
     for_each: {items: item, as: part}
-    prompt: \"{{ part }} {{ index }} {{ stages.b.text }} {{ stages['b-b'].text }}\"
+    prompt: \"{{ part }} {{ index }} {{ stages.b.text }} {{ stages['b-b'].text }} {{ input['zz'] }}\"
   - name: d
     inputs: [c]
     repeat: {until: current.verified and iteration > 1, max_iterations: 2}
@@ -69,6 +69,8 @@ stages:
         "line 20: stage `c`, for_each.items: `item` is not known here; known are: task, input, stages",
         "line 21: stage `c`, prompt: `stages.b`: there is no stage `b`; those that have ended here are: a; `-` is minus here, so write \
          stages['b-b']",
+        "line 21: stage `c`, prompt: `stages.b-b`: the stage `b-b` need not have ended here",
+        "line 21: stage `c`, prompt: `input.zz`: the workflow has no input `zz`; it has: n",
         "line 26: stage `e`, prompt: `stages.d`: the stage `d` need not have ended here",
         "line 27: stage `f`, inputs: `b-b` lies in another group, or the group around this stage does not wait for it: a, c, e",
         "line 27: stage `f`, prompt: unknown filter",
