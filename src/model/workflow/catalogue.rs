@@ -59,7 +59,9 @@ impl Catalogue {
                 if let (Some(name), Some(flaw)) = (file::name_of(text), flaws.first()) {
                     self.disabled.insert(name, FileProblem { file: file.to_owned(), flaw: flaw.clone() });
                 }
-                flaws.into_iter().for_each(|flaw| self.refuse(file, flaw));
+                for flaw in flaws {
+                    self.refuse(file, flaw);
+                }
             }
         }
     }
