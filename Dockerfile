@@ -6,7 +6,11 @@
 #
 # deploy/compose.yaml does the first two. Inside a container the default bind address, 127.0.0.1, is not reachable from
 # outside: it has to be opened explicitly, as above. Keys are required all the same; the first admin key is in
-# /data/admin-key. Agents end with the container. With -e MAS_TUNNEL__CLIENT=localtunnel no port has to be open at all.
+# /data/admin-key. Agents end with the container, and their tasks go on with the next one; a turn that was interrupted is
+# repeated. With -e MAS_TUNNEL__CLIENT=localtunnel no port has to be open at all.
+#
+# --build-arg UID=$(id -u) makes the container's user the owner of your projects, where they are mounted. It needs a new
+# volume: one made with another UID keeps its owner.
 
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update \
@@ -39,11 +43,12 @@ COPY deploy/localtunnel/package.json deploy/localtunnel/package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
 
 FROM debian:bookworm-slim
-# postgresql-client: `mas backup` and `mas restore` of a PostgreSQL up to version 15.
+ARG UID=10001
+# postgresql-client: `mas backup` and `mas restore` of a PostgreSQL up to version 15. procps: agents look at what they started.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates curl git openssh-client postgresql-client ripgrep tini \
+    && apt-get install -y --no-install-recommends ca-certificates curl git openssh-client postgresql-client procps ripgrep tini \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --create-home mas \
+    && useradd --uid "$UID" --create-home mas \
     && install --directory --owner=mas --group=mas --mode=0700 /data \
     && ln -s /opt/localtunnel/node_modules/.bin/lt /usr/local/bin/lt \
     && ln -s /opt/claude-flow/node_modules/.bin/claude-flow /usr/local/bin/claude-flow
@@ -55,9 +60,10 @@ COPY --from=build /src/target/release/mas /usr/local/bin/mas
 
 USER mas
 WORKDIR /home/mas
-ENV MAS_SERVER__DATA_DIR=/data \
+# LANG: texts of agents are UTF-8.
+ENV LANG=C.UTF-8 \
+    MAS_SERVER__DATA_DIR=/data \
     MAS_SERVER__LOG_FORMAT=json \
-    MAS_RUNNER__ON_SHUTDOWN=stop \
     MAS_CLAUDE_CODE__COMMAND=/usr/local/bin/claude \
     MAS_CLAUDE_FLOW__COMMAND=/usr/local/bin/claude-flow
 VOLUME /data

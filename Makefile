@@ -37,9 +37,12 @@ test-sqlite: agents test-tools
 	@tools/test-deps.sh git nextest promtool
 	env -u MAS_TEST_POSTGRES_URL $(CARGO) nextest run --locked
 
+# Nothing of these depends on the database.
+NO_STORE := architecture|attach|clients::(browser|documents|schemathesis::without)|commands|deploy|gpt|process|tunnel
+
 test-postgres: agents test-tools
 	@tools/test-deps.sh git nextest postgres promtool
-	tools/with-postgres.sh $(CARGO) nextest run --locked --test it -E 'not test(/^clients::(documents|browser)::/)'
+	tools/with-postgres.sh $(CARGO) nextest run --locked --test it -E 'not test(/^($(NO_STORE))/)'
 
 faults: agents ## The fault suite: kills, hangs, floods, limits, each with its outcome (CASE=part of a name)
 	@tools/test-deps.sh git nextest

@@ -3,15 +3,17 @@
 #
 #   deploy/guardian.sh [--once | --check] [COMMAND [ARGUMENT...]]
 #
-# COMMAND restarts the gateway and returns; default: systemctl restart mas. Without an option it watches for ever.
+# COMMAND restarts the gateway and returns; default: systemctl restart mas, unless somebody has stopped that unit: what
+# `systemctl stop mas` ended stays ended until `systemctl start mas`. Without an option it watches for ever.
 #   --once    for cron: looks until all is well or patience is at its end, restarts what is down, and exits; says
 #             nothing when all was well at once
 #   --check   one look, restarts nothing, and exits
 # Exit codes of both: 0 all is well; 1 the gateway does not answer; 2 it is not reached by its public URL; 3 somebody
 # else answers there; 64 the call makes no sense.
 #
-#   MAS_URL=                        where the gateway listens; default: what the file address in the data directory says,
-#                                   else http://127.0.0.1:3456
+#   MAS_URL=                        where the gateway listens; default: what the file address in the data directory says, or
+#                                   said last: a gateway that ends in order removes it. http://127.0.0.1:3456 only where there is
+#                                   no data directory, as for a gateway in a container
 #   MAS_PUBLIC_URL=                 where the world reaches it; default: what /health says under tunnel.url, else the file
 #                                   public-url in the data directory; without any of them only the local side is watched
 #   MAS_SERVER__DATA_DIR=           the data directory; default: ~/.local/share/mas, as of the gateway
@@ -61,13 +63,21 @@ while [ $# -gt 0 ]; do
     shift
 done
 restart=("$@")
-[ ${#restart[@]} -gt 0 ] || restart=(systemctl restart mas)
+own_unit=no
+[ ${#restart[@]} -gt 0 ] || own_unit=yes restart=(systemctl restart mas)
 
 command -v curl >/dev/null || refuse "curl is missing; on Debian and Ubuntu: apt-get install curl"
 for setting in CHECK_SECONDS:"$check_seconds" FAILURES:"$failures_allowed" PUBLIC_FAILURES:"$public_failures_allowed" \
     MAX_BACKOFF_SECONDS:"$max_backoff" LOCAL_TIMEOUT_SECONDS:"$local_timeout" PUBLIC_TIMEOUT_SECONDS:"$public_timeout"; do
     [[ ${setting#*:} =~ ^[1-9][0-9]*$ ]] || refuse "${setting%%:*} is '${setting#*:}'; give a whole number, 1 or more"
 done
+for setting in MAS_URL:"${MAS_URL:-}" MAS_PUBLIC_URL:"${MAS_PUBLIC_URL:-}"; do
+    [[ ${setting#*:} =~ ^([Hh][Tt][Tt][Pp][Ss]?://[^/?#[:space:]]+[^?#[:space:]]*)?$ ]] ||
+        refuse "${setting%%:*} is '${setting#*:}'; give an absolute URL, for example https://mas.example.com"
+done
+if [ -z "${MAS_URL:-}" ] && [ -d "$data_dir" ] && [ ! -x "$data_dir" ]; then
+    refuse "$data_dir cannot be looked into by this user; run as its owner, or say with MAS_URL where the gateway listens"
+fi
 
 sleeper=
 # A pause that ends with the guardian.
@@ -96,14 +106,23 @@ instance_of() { sed -n 's/.*"instance" *: *"\([0-9A-Za-z-]*\)".*/\1/p' <<<"$1"; 
 tunnel_of() { sed -n 's/.*"tunnel" *: *\({.*\)/\1/p' <<<"$1"; }
 url_of() { sed -n 's/.*"url" *: *"\([^"]*\)".*/\1/p' <<<"$1"; }
 
-# Where the gateway listens. It may do so elsewhere after a restart.
+# Where the gateway listens. It may do so elsewhere after a restart. Empty while nobody knows: a guess could meet another
+# gateway, and hide that this one is gone.
 find_local() {
     local address=
-    [ -n "${MAS_URL:-}" ] || address=$(head -n 1 "$data_dir/address" 2>/dev/null) || address=
+    if [ -n "${MAS_URL:-}" ]; then
+        local_url=${MAS_URL%/}
+        return
+    fi
+    address=$(head -n 1 "$data_dir/address" 2>/dev/null) || address=
     # One that listens everywhere is looked at here.
     address=${address/#0.0.0.0:/127.0.0.1:}
-    local_url=${MAS_URL:-http://${address:-127.0.0.1:3456}}
-    local_url=${local_url%/}
+    address=${address/#\[::\]:/[::1]:}
+    if [ -n "$address" ]; then
+        local_url=http://$address
+    elif [ -z "$local_url" ] && [ -z "${MAS_SERVER__DATA_DIR:-}" ] && [ ! -d "$data_dir" ]; then
+        local_url=http://127.0.0.1:3456
+    fi
 }
 
 # Looks at both sides. $finding becomes well, local, public or foreign, $why a sentence, $own_tunnel whether the
@@ -112,6 +131,10 @@ look() {
     local answer again tunnel public theirs
     own_tunnel=no
     find_local
+    if [ -z "$local_url" ]; then
+        finding=local why="no gateway runs with the data directory $data_dir: it has no file address"
+        return
+    fi
     answer=$(health "$local_url" "$local_timeout" --noproxy '*') || answer=
     instance=$(instance_of "$answer")
     if [ -z "$instance" ]; then
@@ -155,7 +178,14 @@ run_restart() {
     log "restarting the $1: ${*:2}"
     "${@:2}" </dev/null || log "the restart command failed with status $?"
 }
-restart_gateway() { run_restart gateway "${restart[@]}"; }
+restart_gateway() {
+    # A unit that failed is "failed", one that comes or goes is "activating" or "deactivating".
+    if [ "$own_unit" = yes ] && [ "$(systemctl is-active mas 2>/dev/null)" = inactive ]; then
+        log "mas.service was stopped, or is not installed; left alone until: systemctl start mas"
+    else
+        run_restart gateway "${restart[@]}"
+    fi
+}
 # Restarts what can mend the public side; fails when there is no such thing.
 restart_public() {
     if [ -n "${TUNNEL_RESTART:-}" ]; then
@@ -198,7 +228,7 @@ local_failures=0 local_backoff=$check_seconds local_not_before=0
 public_failures=0 public_backoff=$check_seconds public_not_before=0
 last=
 find_local
-log "watching $local_url"
+log "watching ${local_url:-the data directory $data_dir}"
 while true; do
     look
     if [ "$finding $why" != "$last" ]; then

@@ -12,6 +12,7 @@ pub mod health;
 pub mod keys;
 pub mod memory;
 mod meters;
+mod money;
 pub mod proposals;
 pub mod report;
 mod responses;
@@ -21,6 +22,7 @@ pub mod sparc;
 pub mod swarms;
 pub mod tasks;
 pub mod team;
+mod turns;
 mod wait;
 pub mod workflows;
 
@@ -45,6 +47,7 @@ use error::AppError;
 use responses::Responses;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
+use turns::Turns;
 use uuid::Uuid;
 pub use wait::with_waits;
 
@@ -92,6 +95,7 @@ pub struct App {
     link_secret: LinkSecret,
     instance: Uuid,
     responses: Arc<Responses>,
+    turns: Arc<Turns>,
 }
 
 impl App {
@@ -100,7 +104,7 @@ impl App {
         let link_secret = LinkSecret::random();
         let responses = Arc::new(Responses::new(now()));
         let (started, instance) = (Instant::now(), Uuid::new_v4());
-        Self { store, bus, settings: Arc::new(settings), stop, started, link_secret, instance, responses }
+        Self { store, bus, settings: Arc::new(settings), stop, started, link_secret, instance, responses, turns: Arc::default() }
     }
 
     /// A random value of this run, by which the gateway recognises its own answers from outside.

@@ -25,6 +25,7 @@ use crate::model::{
     mcp::McpServers,
     pattern::any_matches,
     project::{DEFAULT_PROJECT, PermissionMode, Project},
+    public_url::normal_public_url,
     quota::KeyLimits,
 };
 use serde::{Deserialize, Serialize};
@@ -308,6 +309,7 @@ impl Config {
 
     /// Fills in what depends on the environment or on other settings.
     fn complete(&mut self, environment: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+        self.server.public_url = normal_public_url(&self.server.public_url);
         if self.server.data_dir.as_os_str().is_empty() {
             let set = |name: &str| environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
             let base = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));

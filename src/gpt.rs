@@ -6,7 +6,7 @@ mod read;
 mod rules;
 mod setup;
 
-pub use lint::{Finding, lint};
+pub use lint::{Finding, lint, lint_server, unreadable};
 pub use read::{Document, Unreadable};
 pub use rules::{RULES, Rule, Severity};
 pub use setup::{INSTRUCTIONS, Setup};

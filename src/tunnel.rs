@@ -6,10 +6,12 @@
 //!   `tunnel/` in the data directory. It is tied to the server (`process::Lifeline`): when the server ends, even by SIGKILL, the shim
 //!   stops it, since an open way to a port nobody guards is of use to strangers only. Should the shim be killed too, the kernel kills
 //!   the client, and the next start clears what that left.
-//! * Its output names the public URL. The URL is announced: status on the bus, files, log. What reads it (`/openapi-actions.json`,
-//!   `/health`) asks the bus each time.
-//! * The gateway fetches its own `/health` by the public URL. Only an answer with the random `instance` of this run counts, because
-//!   a name that was lost may belong to another gateway by now.
+//! * The client is told an address that nobody else is, so that requests from outside never pass as local ones.
+//! * Its output names the public URL, perhaps among links of the client's own. The gateway fetches its own `/health` by each of
+//!   them until one works. Only an answer with the random `instance` of this run counts, because a name that was lost may belong
+//!   to another gateway by now.
+//! * The URL that works is announced: status on the bus, files, log. What reads it (`/openapi-actions.json`, `/health`) asks the
+//!   bus each time.
 //! * A client that exits, names no URL, or through which we do not reach ourselves three times in a row, is started again after
 //!   a pause that doubles up to two minutes and is a random part longer. A tunnel service frees the name of a client a
 //!   moment after its end, so a name that is not granted is asked for twice more before the other one is taken.
@@ -49,7 +51,7 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
     /// Where its files are.
     pub data: DataDir,
-    /// Where the server listens.
+    /// Where the server listens for the client.
     pub address: SocketAddr,
     /// The random value in our own answers.
     pub instance: String,

@@ -88,8 +88,7 @@ pub(super) async fn create_agent(
     Body(request): Body<CreateAgent>,
 ) -> Result<Bounded<AgentResource>, Problem> {
     let created = state.app.create_agent(caller.needs(Scope::Operate)?, request).await?;
-    let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(state.bounded(status, created.agent))
+    Ok(state.made(created.is_new, created.agent))
 }
 
 /// Send an agent a message
@@ -111,8 +110,7 @@ pub(super) async fn send_message(
     Body(request): Body<SendMessage>,
 ) -> Result<Bounded<TaskResource>, Problem> {
     let created = state.app.send_message(caller.needs(Scope::Operate)?, id, request).await?;
-    let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(state.bounded(status, created.task))
+    Ok(state.made(created.is_new, created.task))
 }
 
 /// Stop an agent's current turn
@@ -135,7 +133,7 @@ pub(super) async fn interrupt_agent(
 
 /// Stop the current turns of several agents, or of all
 ///
-/// Like `interrupt_agent` for the agents in `agent_ids`, or with all for every agent of yours that works.
+/// Stops the running turns of the agents in `agent_ids`, or with `all` of every agent of yours that works. Conversations stay: `send_message` goes on at once, and messages that wait still get their turns. Agents without a running turn are left as they are.
 #[utoipa::path(
     post, path = "/agents/interrupt", tag = "agents", security(("ApiKeyAuth" = [])), request_body = InterruptAgents,
     responses((status = 200, description = "Which were stopped", body = InterruptedAgents), BadBody, Reused, Missing, Guarded),
@@ -205,6 +203,5 @@ pub(super) async fn fork_agent(
     Body(request): Body<ForkAgent>,
 ) -> Result<Bounded<AgentResource>, Problem> {
     let created = state.app.fork_agent(caller.needs(Scope::Operate)?, id, request).await?;
-    let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(state.bounded(status, created.agent))
+    Ok(state.made(created.is_new, created.agent))
 }

@@ -20,7 +20,7 @@ pub(super) async fn guard(State(state): State<ApiState>, mut request: Request, n
         // and strangers must not lock out the holder of a valid key.
         Err(AppError::InvalidKey) => {
             metrics::counter!("mas_http_refused_total", "reason" => "key").increment(1);
-            return match state.failures.check(&Caller::of(&request, state.settings.way_in)) {
+            return match state.failures.check(&Caller::of(&request)) {
                 Ok(_) => Problem::from(AppError::InvalidKey).into_response(),
                 Err(wait) => {
                     let problem = Problem::too_many(wait, "too many requests without a valid key from this address");

@@ -1,13 +1,13 @@
 //! JSON responses that are never longer than the limit, whatever agents wrote.
 
-use super::problem::Problem;
+use super::{once::REPLAYED, problem::Problem};
 use crate::app::{
     error::AppError,
     size::{encoded_prefix, json_chars},
 };
 use axum::{
     Json,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -31,16 +31,19 @@ pub(super) struct Bounded<T> {
     pub(super) body: T,
     /// Characters.
     pub(super) limit: usize,
+    /// Whether it answers a request that was made before.
+    pub(super) is_repeated: bool,
 }
 
 impl<T: Serialize> IntoResponse for Bounded<T> {
     fn into_response(self) -> Response {
-        let Self { status, body, limit } = self;
+        let Self { status, body, limit, is_repeated } = self;
+        let repeated = is_repeated.then_some([(REPLAYED, HeaderValue::from_static("true"))]);
         if json_chars(&body) <= limit {
-            return (status, Json(body)).into_response();
+            return (status, repeated, Json(body)).into_response();
         }
         match serde_json::to_value(body) {
-            Ok(value) => (status, Json(fit(value, limit))).into_response(),
+            Ok(value) => (status, repeated, Json(fit(value, limit))).into_response(),
             Err(error) => Problem::from(AppError::Internal(format!("a response is not JSON: {error}"))).into_response(),
         }
     }

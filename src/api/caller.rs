@@ -21,8 +21,10 @@ pub enum WayIn {
     Direct,
     /// Through the operator's proxy in front of the public URL.
     Proxy,
-    /// Through a tunnel client.
+    /// Through a tunnel client of the operator's own settings, which was told the gateway's own address.
     Tunnel,
+    /// Through an address that only the tunnel client is told.
+    TunnelOnly,
 }
 
 /// Who sent a request. Nobody is trusted for this, and nobody with a valid key is refused for it: a client behind a tunnel may
@@ -39,7 +41,8 @@ pub(super) enum Caller {
 
 impl Caller {
     /// Connections of a tunnel client or proxy come from this machine, so `way_in` makes a difference for those only.
-    pub(super) fn of(request: &Request, way_in: WayIn) -> Self {
+    pub(super) fn of(request: &Request) -> Self {
+        let way_in = request.extensions().get().copied().unwrap_or(WayIn::Direct);
         let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip());
         if way_in == WayIn::Direct || !peer.to_canonical().is_loopback() {
@@ -47,7 +50,7 @@ impl Caller {
         }
         match forwarded(request.headers(), way_in) {
             Some(address) => Self::Forwarded(client(address)),
-            None if is_local(request.headers()) => Self::Peer(client(peer)),
+            None if way_in != WayIn::TunnelOnly && is_local(request.headers()) => Self::Peer(client(peer)),
             None => Self::Outside,
         }
     }
@@ -56,7 +59,7 @@ impl Caller {
 fn forwarded(headers: &HeaderMap, way_in: WayIn) -> Option<IpAddr> {
     let last = |name| headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok();
     // A proxy passes on what it does not know: clients would name the address they like.
-    let by_service = if way_in == WayIn::Tunnel { last(CLOUDFLARE) } else { None };
+    let by_service = if matches!(way_in, WayIn::Tunnel | WayIn::TunnelOnly) { last(CLOUDFLARE) } else { None };
     by_service.or_else(|| last(FORWARDED))
 }
 
@@ -85,7 +88,8 @@ mod tests {
         let mut request = request.body(Body::empty()).expect("a request");
         let peer: SocketAddr = format!("{peer}:9").parse().expect("an address");
         request.extensions_mut().insert(ConnectInfo(peer));
-        Caller::of(&request, way_in)
+        request.extensions_mut().insert(way_in);
+        Caller::of(&request)
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -116,5 +120,14 @@ mod tests {
                 assert_eq!(caller("127.0.0.1", &[("host", host)], way_in), Caller::Peer(ip("127.0.0.1")), "{host}");
             }
         }
+    }
+
+    #[test]
+    fn what_comes_by_the_tunnels_own_address_is_never_local() {
+        for host in ["localhost", "127.0.0.1:3456", "[::1]", "x.loca.lt"] {
+            assert_eq!(caller("127.0.0.1", &[("host", host)], WayIn::TunnelOnly), Caller::Outside, "{host}");
+        }
+        let named = [("host", "localhost"), ("x-forwarded-for", "203.0.113.7")];
+        assert_eq!(caller("127.0.0.1", &named, WayIn::TunnelOnly), Caller::Forwarded(ip("203.0.113.7")));
     }
 }

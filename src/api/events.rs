@@ -82,11 +82,11 @@ pub(super) async fn list_task_events(
 
 /// Read all events
 ///
-/// All events you may see, oldest first, as a page. Give `next_cursor` as after to read on; with `wait_seconds` the answer comes with the first new event. A WebSocket handshake on this path is answered with one frame {"cursor","event"} per event, live; send {"after":N} to go on after N.
+/// All events you may see, oldest first, as a page. Give `next_cursor` as after to read on; with `wait_seconds` the answer comes with the first new event.
 #[utoipa::path(
     get, path = "/events", tag = "events", security(("ApiKeyAuth" = [])),
     params(
-        ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "With `Accept: text/event-stream` this path streams all events live and does not end: `id` is the event's cursor, `event` its kind, `data` its JSON. Send the last id seen to resume."),
+        ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "With `Accept: text/event-stream` this path streams all events live and does not end: `id` is the event's cursor, `event` its kind, `data` its JSON. Send the last id seen to resume. A WebSocket handshake is answered with one frame {\"cursor\",\"event\"} per event, live; send {\"after\":N} to go on after N."),
         EventLogQuery
     ),
     responses(

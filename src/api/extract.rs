@@ -5,6 +5,7 @@ use crate::{
     app::{
         authorise,
         error::{AppError, Missing},
+        size::excerpt,
     },
     model::key::{Principal, Scope},
 };
@@ -16,6 +17,11 @@ use axum::{
 };
 use serde::de::{DeserializeOwned, IgnoredAny};
 use std::{fmt::Display, str::FromStr};
+
+/// Characters of a caller's name or value that a refusal quotes, of the words around it, and of what would be right.
+const QUOTED_CHARS: usize = 100;
+const SAID_CHARS: usize = 300;
+const EXPECTED_CHARS: usize = 2_000;
 
 /// The authenticated caller, put there by `auth::guard`.
 pub(super) struct Caller(pub(super) Principal);
@@ -55,7 +61,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             if rejection.status() == StatusCode::UNPROCESSABLE_ENTITY {
                 refusal(&text)
             } else {
-                let detail = format!("the body is not valid JSON ({}); send one JSON object", reason(&text));
+                let detail = format!("the body is not valid JSON ({}); send one JSON object", without_length(reason(&text)));
                 Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail)
             }
         })
@@ -115,7 +121,8 @@ fn kind_at(path: &str) -> Missing {
 
 /// Reads `PREFIX: field: message` as axum words its refusals.
 fn refusal(text: &str) -> Problem {
-    let text = reason(text);
+    let text = without_length(reason(text));
+    let text = text.as_str();
     if let Some(name) = ["unknown field `", "missing field `", "duplicate field `"]
         .iter()
         .find_map(|start| text.split_once(start))
@@ -129,6 +136,20 @@ fn refusal(text: &str) -> Problem {
         Some((path, message)) if !path.contains([' ', '`']) => Problem::invalid(path, message),
         _ => Problem::invalid("", text),
     }
+}
+
+/// serde's words without the length of what they quote: names and values of the caller, who has them already.
+fn without_length(text: &str) -> String {
+    // What is expected is said last, in words of the gateway.
+    let (given, expected) = text.split_at(text.rfind(", expected ").unwrap_or(text.len()));
+    let given = match given.find(['`', '"']).map(|at| given.split_at(at + 1)) {
+        Some((before, quoted)) if !expected.is_empty() && quoted.chars().count() > QUOTED_CHARS + 1 => {
+            let mark = before.chars().last().unwrap_or('`');
+            format!("{}{}{mark}", excerpt(before, SAID_CHARS), excerpt(quoted, QUOTED_CHARS))
+        }
+        _ => excerpt(given, SAID_CHARS),
+    };
+    format!("{given}{}", excerpt(expected, EXPECTED_CHARS))
 }
 
 /// What axum says after its own introduction.
@@ -146,7 +167,10 @@ fn reason(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::tasks::{CreateTask, TaskQuery};
+    use crate::app::{
+        error::FieldError,
+        tasks::{CreateTask, TaskQuery},
+    };
 
     async fn body(text: &str) -> Problem {
         let request = Request::new(text.to_owned().into());
@@ -175,6 +199,30 @@ mod tests {
             let problem = body(text).await;
             assert_eq!((problem.status, problem.code), (400, "invalid_json"), "{text}: {problem:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_callers_sent_is_quoted_in_short() {
+        let long = "x".repeat(60_000);
+        let control = "\\u0001".repeat(60_000);
+        for (text, field, word) in [
+            (format!(r#"{{"description": "x", "priority": "{long}"}}"#), "priority", "`critical`"),
+            (format!(r#"{{"description": "x", "backend": "{control}"}}"#), "backend", "`claude-code`"),
+            (format!(r#"{{"description": "x", "on_lost": "`{long}, expected `"}}"#), "on_lost", "`resume`"),
+            (format!(r#"{{"description": "x", "wait_seconds": "{long}"}}"#), "wait_seconds", "expected"),
+            (format!(r#"{{"description": "x", "agent_type": "{long}"}}"#), "agent_type", "agent type"),
+            (format!(r#"{{"description": "x", "swarm_id": "{long}"}}"#), "swarm_id", "hexadecimal"),
+            (format!(r#"{{"description": ["{long}"]}}"#), "description", "string"),
+        ] {
+            let problem = body(&text).await;
+            let FieldError { field: named, message } = &problem.errors[0];
+            assert_eq!(named, field, "{problem:?}");
+            assert!(message.contains(word) && message.chars().count() < 700, "{message}");
+        }
+        let unknown = body(&format!(r#"{{"description": "x", "{long}": 1}}"#)).await;
+        let FieldError { field, message } = &unknown.errors[0];
+        assert!(field.chars().count() <= 100 && long.starts_with(field.trim_end_matches('…')), "{field}");
+        assert!(message.contains("`wait_seconds`") && message.chars().count() < 1_500, "{message}");
     }
 
     #[tokio::test]

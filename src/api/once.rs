@@ -1,7 +1,8 @@
 //! Exact retries of changes that make nothing new: the first answer under an idempotency key is given again.
 //!
-//! `create_task`, `send_message`, `create_agent` and `fork_agent` keep the key with what they make. The other changes may
-//! be made twice without harm; here only their answer is kept. An answer lost before it was kept is made anew.
+//! What makes something keeps the key with it, and answers a repetition with it as it stands by then. The other changes may
+//! be made twice without harm; here only their answer is kept. An answer lost before it was kept is made anew. For both, how
+//! long the caller waits is not part of the request.
 
 use super::{extract::read_body, problem::Problem, router::ApiState};
 use crate::{
@@ -18,7 +19,7 @@ use axum::{
 use serde_json::{Value, json};
 
 /// Says that an answer was given before.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// Answers a repeated request from what was kept, and keeps the answer to a new one.
 pub(super) async fn once(State(state): State<ApiState>, request: Request, next: Next) -> Response {
@@ -33,9 +34,12 @@ async fn answer(state: &ApiState, request: Request, next: Next) -> Result<Respon
     }
     let (parts, body) = request.into_parts();
     let bytes = read_body(Request::new(body), state).await?;
-    let asked: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let mut asked: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let key = asked["idempotency_key"].as_str().map(str::to_owned);
     let who = parts.extensions.get::<Principal>().cloned();
+    if let Some(fields) = asked.as_object_mut() {
+        fields.remove("wait_seconds");
+    }
     let request_hash = request_hash(&json!([parts.method.as_str(), parts.uri.path(), asked]));
     let request = Request::from_parts(parts, Body::from(bytes));
     // What is no text is refused by the handler.
@@ -97,6 +101,26 @@ mod tests {
         let stranger = api.key("bob", &[Scope::Operate]).await;
         let theirs = api.call("PATCH", &path, &stranger, rename).await;
         assert_eq!(theirs.status, 404, "a key is its user's own");
+    }
+
+    #[tokio::test]
+    async fn how_long_the_caller_waits_is_not_part_of_the_request() {
+        let api = TestApi::start().await;
+        let key = api.key("ann", &[Scope::Operate]).await;
+        let create = |wait: u32| format!(r#"{{"description": "Fix the door", "idempotency_key": "c", "wait_seconds": {wait}}}"#);
+        let task = api.call("POST", "/tasks", &key, &create(0)).await;
+        assert_eq!((task.status.as_u16(), task.headers.get("idempotency-replayed")), (201, None), "{}", task.text);
+        let again = api.call("POST", "/tasks", &key, &create(1)).await;
+        assert_eq!((again.status.as_u16(), &again.json()["id"]), (200, &task.json()["id"]), "{}", again.text);
+        assert_eq!(again.headers["idempotency-replayed"], "true");
+
+        let path = format!("/tasks/{}/cancel", task.json()["id"].as_str().expect("an id"));
+        let first = api.call("POST", &path, &key, r#"{"idempotency_key": "k", "wait_seconds": 5}"#).await;
+        for body in [r#"{"idempotency_key": "k", "wait_seconds": 30}"#, r#"{"idempotency_key": "k"}"#] {
+            let again = api.call("POST", &path, &key, body).await;
+            assert_eq!((again.status.as_u16(), &again.text), (200, &first.text));
+            assert_eq!(again.headers["idempotency-replayed"], "true");
+        }
     }
 
     #[tokio::test]

@@ -30,8 +30,7 @@ pub(super) async fn propose(
     Body(request): Body<Propose>,
 ) -> Result<Bounded<ProposalResource>, Problem> {
     let proposed = state.app.propose(caller.needs(Scope::Operate)?, request).await?;
-    let status = if proposed.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(state.bounded(status, proposed.proposal))
+    Ok(state.made(proposed.is_new, proposed.proposal))
 }
 
 /// See how proposals stand

@@ -3,7 +3,7 @@
 use super::{
     agents, auth,
     bounded::Bounded,
-    caller::{Caller, WayIn},
+    caller::Caller,
     claude_flow, docs, events, files, health,
     limit::Limits,
     meter, monitoring, once,
@@ -46,8 +46,6 @@ pub struct ApiSettings {
     /// Where the outside world reaches the gateway, when that is known beforehand; else the tunnel's URL, else the `Host` of
     /// each request.
     pub public_url: Option<String>,
-    /// How requests from this machine may be the outside world's.
-    pub way_in: WayIn,
     /// Largest request body.
     pub body_limit_bytes: usize,
     /// Longest JSON response, in characters.
@@ -76,7 +74,13 @@ pub(super) struct ApiState {
 impl ApiState {
     /// A JSON object as response, within the limit of the settings.
     pub(super) fn bounded<T>(&self, status: StatusCode, body: T) -> Bounded<T> {
-        Bounded { status, body, limit: self.settings.response_chars }
+        Bounded { status, body, limit: self.settings.response_chars, is_repeated: false }
+    }
+
+    /// What was made as response: now, or under the same idempotency key before.
+    pub(super) fn made<T>(&self, is_new: bool, body: T) -> Bounded<T> {
+        let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+        Bounded { is_repeated: !is_new, ..self.bounded(status, body) }
     }
 }
 
@@ -185,7 +189,7 @@ fn layered(routes: Router<ApiState>, state: &ApiState) -> Router<ApiState> {
         .layer(DefaultBodyLimit::disable())
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, settings.request_timeout))
         .layer(CatchPanicLayer::custom(problem::of_panic))
-        .layer(from_fn(problem::normalise))
+        .layer(from_fn_with_state(state.clone(), problem::normalise))
         .layer(from_fn_with_state(state.clone(), meter::meter))
         .layer(from_fn(span::span))
         .layer(CompressionLayer::new().compress_when(not_streams))

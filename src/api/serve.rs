@@ -1,6 +1,7 @@
 //! The accept loop. `axum::serve` waits for ever for a client that never finishes its request head; this one does not.
 
-use axum::{Router, body::Body, extract::ConnectInfo};
+use super::caller::WayIn;
+use axum::{Extension, Router, body::Body, extract::ConnectInfo};
 use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -19,8 +20,9 @@ const HEAD_LIMIT: Duration = Duration::from_secs(75);
 /// Pause when no connection can be accepted, as when there are no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves until `stop`, then gives open connections `grace` to finish.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, grace: Duration) {
+/// Serves until `stop`, then gives open connections `grace` to finish. `way_in`: whose requests come to this listener.
+pub async fn serve(listener: TcpListener, way_in: WayIn, router: Router, stop: CancellationToken, grace: Duration) {
+    let router = router.layer(Extension(way_in));
     let connections = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {

@@ -33,7 +33,7 @@ pub(super) async fn spawn_swarm(
     Body(request): Body<SpawnSwarm>,
 ) -> Result<Bounded<SwarmResource>, Problem> {
     let spawned = state.app.spawn_swarm(caller.needs(Scope::Operate)?, request).await?;
-    Ok(state.bounded(if spawned.is_new { StatusCode::CREATED } else { StatusCode::OK }, spawned.swarm))
+    Ok(state.made(spawned.is_new, spawned.swarm))
 }
 
 /// Make a swarm
@@ -90,7 +90,7 @@ pub(super) async fn run_swarm(
     Body(request): Body<RunSwarm>,
 ) -> Result<Bounded<WorkflowRunResource>, Problem> {
     let begun = state.app.run_swarm(caller.needs(Scope::Operate)?, id, request).await?;
-    Ok(state.bounded(if begun.is_new { StatusCode::CREATED } else { StatusCode::OK }, begun.run))
+    Ok(state.made(begun.is_new, begun.run))
 }
 
 /// Change how many agents a swarm has

@@ -31,8 +31,7 @@ pub(super) async fn create_task(
     Body(request): Body<CreateTask>,
 ) -> Result<Bounded<TaskResource>, Problem> {
     let created = state.app.create_task(caller.needs(Scope::Operate)?, request).await?;
-    let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(state.bounded(status, created.task))
+    Ok(state.made(created.is_new, created.task))
 }
 
 /// List tasks, newest first

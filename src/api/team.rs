@@ -56,8 +56,7 @@ pub(super) async fn send_team_message(
     Body(request): Body<SendTeamMessage>,
 ) -> Result<Bounded<TeamMessageResource>, Problem> {
     let sent = state.app.send_team_message(caller.needs(Scope::Operate)?, id, request).await?;
-    let status = if sent.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(state.bounded(status, sent.message))
+    Ok(state.made(sent.is_new, sent.message))
 }
 
 /// Look into an agent's inbox

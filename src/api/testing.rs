@@ -1,6 +1,6 @@
 //! The API as tests see it: requests in, status and JSON out, no network.
 
-use super::{ApiSettings, WayIn, router, router::ApiState};
+use super::{ApiSettings, router, router::ApiState};
 use crate::{
     app::{keys::NewKey, testing::TestApp},
     model::key::Scope,
@@ -47,7 +47,6 @@ pub(super) fn settings() -> ApiSettings {
     ApiSettings {
         response_chars: 30_000,
         public_url: None,
-        way_in: WayIn::Direct,
         body_limit_bytes: 100_000,
         request_timeout: Duration::from_secs(44),
         metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),

@@ -245,7 +245,10 @@ async fn public_pages_need_no_key() {
     assert_eq!(get("/ready").await.status, 200);
     assert_eq!(get("/openapi.json").await.json()["info"]["title"], "mas-gateway");
     assert_eq!(get("/openapi-actions.json").await.json()["servers"][0]["url"], "https://mas.example.org");
-    assert!(get("/privacy").await.text.contains("Privacy"));
+    let privacy = get("/privacy").await.text;
+    for words in ["Privacy", "files of the conversation", "collector of traces", "No bodies, no keys"] {
+        assert!(privacy.contains(words), "{words}: {privacy}");
+    }
     let ui = get("/api-docs/").await;
     assert_eq!(ui.status, 200);
     assert!(ui.headers["content-security-policy"].to_str().expect("text").contains("script-src 'self'"));

@@ -54,7 +54,7 @@ pub(super) async fn run_workflow(
     Body(request): Body<RunWorkflow>,
 ) -> Result<Bounded<WorkflowRunResource>, Problem> {
     let begun = state.app.run_workflow(caller.needs(Scope::Operate)?, &name, request).await?;
-    Ok(state.bounded(if begun.is_new { StatusCode::CREATED } else { StatusCode::OK }, begun.run))
+    Ok(state.made(begun.is_new, begun.run))
 }
 
 /// List workflow runs, newest first
@@ -165,7 +165,7 @@ pub(super) async fn run_sparc(
     Body(request): Body<RunSparc>,
 ) -> Result<Bounded<WorkflowRunResource>, Problem> {
     let begun = state.app.run_sparc(caller.needs(Scope::Operate)?, request).await?;
-    Ok(state.bounded(if begun.is_new { StatusCode::CREATED } else { StatusCode::OK }, begun.run))
+    Ok(state.made(begun.is_new, begun.run))
 }
 
 /// Get a SPARC run with its phases

@@ -4,9 +4,9 @@
 
 use super::{
     App,
-    error::{AppError, Missing},
+    error::AppError,
     now,
-    size::encoded_prefix,
+    size::{encoded_prefix, excerpt},
 };
 use crate::model::{
     id::TaskId,
@@ -25,6 +25,8 @@ use utoipa::{IntoParams, ToSchema};
 const RESULT: &str = "result.md";
 const STRUCTURED: &str = "structured_output.json";
 const DIFF: &str = "changes.diff";
+/// Characters of a path that a refusal quotes.
+const NAMED_CHARS: usize = 200;
 
 /// Which files to list.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -58,10 +60,18 @@ pub struct TaskFile {
     pub mime_type: String,
     /// Its size.
     pub bytes: u64,
-    /// Where it is until the link expires; needs no key.
-    pub url: String,
+    /// Where it is until the link expires; needs no key. Absent when the file is too large to be given out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub url: Option<String>,
     /// When the link stops working.
-    pub expires_at: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Why there is no link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub note: Option<String>,
 }
 
 /// The files of a task.
@@ -123,6 +133,23 @@ impl LinkSecret {
         mac.update(name.as_bytes());
         mac
     }
+
+    fn token(&self, task: TaskId, name: &str, expires: i64) -> String {
+        let signature = super::keys::hexadecimal(&self.signature(task, name, expires).finalize().into_bytes());
+        format!("{}-{expires}-{signature}", task.uuid().simple())
+    }
+
+    /// What a token says, when it is letter by letter one that was made here.
+    fn checked(&self, token: &str, name: &str) -> Option<(TaskId, i64)> {
+        let [task, expires, signature] = token.split('-').collect::<Vec<_>>()[..] else { return None };
+        let task = format!("task_{task}").parse().ok()?;
+        let expires = expires.parse().ok()?;
+        let given: Option<Vec<u8>> =
+            (0..signature.len() / 2).map(|at| u8::from_str_radix(signature.get(at * 2..at * 2 + 2)?, 16).ok()).collect();
+        self.signature(task, name, expires).verify_slice(&given?).ok()?;
+        // The numbers could be written in other ways.
+        (self.token(task, name, expires) == token).then_some((task, expires))
+    }
 }
 
 impl App {
@@ -136,27 +163,31 @@ impl App {
     ) -> Result<TaskFiles, AppError> {
         let run = self.run_of(who, id).await?;
         let expires_at = now() + TimeDelta::seconds(self.settings.link_seconds.into());
-        let mut found: Vec<(String, u64)> = [RESULT, STRUCTURED, DIFF]
+        let linked = |name: String, bytes: u64| TaskFile {
+            mime_type: mime_type(&name),
+            bytes,
+            url: Some(self.link(base_url, id, &name, expires_at.timestamp())),
+            expires_at: Some(expires_at),
+            note: None,
+            name,
+        };
+        let mut files: Vec<TaskFile> = [RESULT, STRUCTURED, DIFF]
             .into_iter()
-            .filter_map(|name| Some((name.to_owned(), of_run(run.as_ref()?, name)?.len() as u64)))
+            .filter_map(|name| Some(linked(name.to_owned(), of_run(run.as_ref()?, name)?.len() as u64)))
             .collect();
         if let Some(path) = query.path {
             let file = self.workspace_file(who, id, &path).await?;
-            let size = tokio::fs::metadata(&file).await.map_err(|error| unreadable(&path, &error))?.len();
-            found.push((path, size));
+            let bytes = size_of(&file, &path).await?;
+            let file = linked(path, bytes);
+            files.push(match too_large(bytes) {
+                Some(note) => TaskFile { url: None, expires_at: None, note: Some(note), ..file },
+                None => file,
+            });
         }
-        let files = found.into_iter().map(|(name, bytes)| TaskFile {
-            mime_type: mime_type(&name),
-            bytes,
-            url: self.link(base_url, id, &name, expires_at.timestamp()),
-            expires_at,
-            name,
-        });
-        let files: Vec<TaskFile> = files.collect();
         let is_shown = |file: &&TaskFile| {
             file.bytes <= ANSWER_FILE_BYTES && !file.mime_type.starts_with("image/") && !file.mime_type.starts_with("video/")
         };
-        let openai_file_response = files.iter().filter(is_shown).take(FILES).map(|file| file.url.clone()).collect();
+        let openai_file_response = files.iter().filter(is_shown).take(FILES).filter_map(|file| file.url.clone()).collect();
         Ok(TaskFiles { task_id: id, files, openai_file_response })
     }
 
@@ -166,7 +197,13 @@ impl App {
         let start = usize::try_from(after).map_err(|_| AppError::field("after", "must be 0 or more"))?;
         let bytes = match self.run_of(who, id).await?.as_ref().and_then(|run| of_run(run, &query.name)) {
             Some(bytes) => bytes,
-            None => read(&self.workspace_file(who, id, &query.name).await?, &query.name).await?,
+            None => {
+                let file = self.workspace_file(who, id, &query.name).await?;
+                if let Some(words) = too_large(size_of(&file, &query.name).await?) {
+                    return Err(AppError::field("name", format!("`{}` {words}", query.name)));
+                }
+                tokio::fs::read(&file).await.map_err(|error| unreadable(&query.name, &error))?
+            }
         };
         let text = String::from_utf8(bytes).map_err(|_| {
             AppError::field("name", format!("`{}` is not text; list_task_files with path gives a link to it", query.name))
@@ -181,9 +218,8 @@ impl App {
 
     /// The file behind a link. `NotFound` for links that are expired or not ours.
     pub async fn linked_file(&self, token: &str, name: &str) -> Result<FileContent, AppError> {
-        let gone =
-            || AppError::NotFound(Missing::File, "this link is not valid any more; list_task_files makes a new one".into());
-        let (task, expires) = self.checked_link(token, name).ok_or_else(gone)?;
+        let gone = || AppError::NoLink("this link is not valid, or not any more; list_task_files makes a new one".into());
+        let (task, expires) = self.link_secret.checked(token, name).ok_or_else(gone)?;
         if expires < now().timestamp() {
             return Err(gone());
         }
@@ -194,7 +230,18 @@ impl App {
         };
         let bytes = match run.as_ref().and_then(|run| of_run(run, name)) {
             Some(bytes) => bytes,
-            None => read(&self.file_in_workspace(task.agent_id, name).await?, name).await?,
+            // What is there may have changed since the link was made.
+            None => {
+                let missing = |error| match error {
+                    AppError::NoFile(_) => AppError::NoLink("the file behind this link is not there any more".into()),
+                    other => other,
+                };
+                let file = self.file_in_workspace(task.agent_id, name).await.map_err(missing)?;
+                if let Some(words) = too_large(size_of(&file, name).await.map_err(missing)?) {
+                    return Err(AppError::NoLink(format!("the file behind this link {words}")));
+                }
+                tokio::fs::read(&file).await.map_err(|error| missing(unreadable(name, &error)))?
+            }
         };
         let short = name.rsplit('/').next().unwrap_or(name).to_owned();
         Ok(FileContent { name: short, mime_type: mime_type(name), bytes })
@@ -215,9 +262,8 @@ impl App {
     }
 
     async fn file_in_workspace(&self, agent: Option<crate::model::id::AgentId>, path: &str) -> Result<PathBuf, AppError> {
-        let missing = || {
-            AppError::NotFound(Missing::File, format!("there is no file `{path}` in the agent's workspace; use a path below it"))
-        };
+        let named = excerpt(path, NAMED_CHARS);
+        let missing = || AppError::NoFile(format!("there is no file `{named}` in the agent's workspace; use a path below it"));
         let agent = match agent {
             Some(id) => self.store.get_agent(id, None).await?.ok_or_else(missing)?,
             None => return Err(missing()),
@@ -231,20 +277,9 @@ impl App {
     }
 
     fn link(&self, base_url: &str, task: TaskId, name: &str, expires: i64) -> String {
-        let signature = super::keys::hexadecimal(&self.link_secret.signature(task, name, expires).finalize().into_bytes());
+        let token = self.link_secret.token(task, name, expires);
         let escaped = name.split('/').map(escape).collect::<Vec<_>>().join("/");
-        format!("{}/files/{}-{expires}-{signature}/{escaped}", base_url.trim_end_matches('/'), task.uuid().simple())
-    }
-
-    fn checked_link(&self, token: &str, name: &str) -> Option<(TaskId, i64)> {
-        let mut parts = token.split('-');
-        let (task, expires, signature) = (parts.next()?, parts.next()?, parts.next()?);
-        let task = format!("task_{task}").parse().ok()?;
-        let expires = expires.parse().ok()?;
-        let given: Option<Vec<u8>> =
-            (0..signature.len() / 2).map(|at| u8::from_str_radix(signature.get(at * 2..at * 2 + 2)?, 16).ok()).collect();
-        self.link_secret.signature(task, name, expires).verify_slice(&given?).ok()?;
-        Some((task, expires))
+        format!("{}/files/{token}/{escaped}", base_url.trim_end_matches('/'))
     }
 }
 
@@ -259,16 +294,17 @@ fn of_run(run: &Run, name: &str) -> Option<Vec<u8>> {
     }
 }
 
-async fn read(file: &Path, name: &str) -> Result<Vec<u8>, AppError> {
-    let size = tokio::fs::metadata(file).await.map_err(|error| unreadable(name, &error))?.len();
-    if size > ANSWER_FILE_BYTES {
-        return Err(AppError::field("name", format!("`{name}` has {size} bytes; at most {ANSWER_FILE_BYTES} can be given out")));
-    }
-    tokio::fs::read(file).await.map_err(|error| unreadable(name, &error))
+async fn size_of(file: &Path, name: &str) -> Result<u64, AppError> {
+    Ok(tokio::fs::metadata(file).await.map_err(|error| unreadable(name, &error))?.len())
+}
+
+/// Why a file of so many bytes is not given out, if it is not.
+fn too_large(bytes: u64) -> Option<String> {
+    (bytes > ANSWER_FILE_BYTES).then(|| format!("has {bytes} bytes; at most {ANSWER_FILE_BYTES} can be given out"))
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> AppError {
-    AppError::NotFound(Missing::File, format!("the file `{name}` cannot be read: {}", error.kind()))
+    AppError::NoFile(format!("the file `{name}` cannot be read: {}", error.kind()))
 }
 
 fn mime_type(name: &str) -> String {
@@ -282,4 +318,39 @@ fn mime_type(name: &str) -> String {
 fn escape(step: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     step.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_exactly_the_link_that_was_made_works() {
+        let (secret, task) = (LinkSecret::random(), TaskId::generate());
+        let token = secret.token(task, "a/b.txt", 1_800_000_000);
+        assert_eq!(secret.checked(&token, "a/b.txt"), Some((task, 1_800_000_000)));
+        let [id, expires, signature] = token.split('-').collect::<Vec<_>>()[..] else { panic!("{token}") };
+        for other in [
+            format!("{token}-x"),
+            format!("{token}-"),
+            format!("{token}0"),
+            format!("{id}-0{expires}-{signature}"),
+            format!("{id}-+{expires}-{signature}"),
+            format!("{}-{expires}-{signature}", id.to_uppercase()),
+            format!("{id}-{expires}-{}", signature.to_uppercase()),
+            format!("{id}-1800000001-{signature}"),
+            format!("{id}-{expires}"),
+            String::new(),
+        ] {
+            assert_eq!(secret.checked(&other, "a/b.txt"), None, "{other}");
+        }
+        assert_eq!(secret.checked(&token, "a/c.txt"), None);
+        assert_eq!(LinkSecret::random().checked(&token, "a/b.txt"), None);
+    }
+
+    #[test]
+    fn large_files_are_not_given_out() {
+        assert_eq!(too_large(ANSWER_FILE_BYTES), None);
+        assert!(too_large(ANSWER_FILE_BYTES + 1).is_some_and(|words| words.contains("10000001 bytes")));
+    }
 }

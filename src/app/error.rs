@@ -48,8 +48,6 @@ pub enum Missing {
     Workflow,
     /// A role.
     Role,
-    /// A file.
-    File,
     /// Anything else.
     Other,
 }
@@ -63,6 +61,15 @@ pub enum AppError {
     /// The caller has no such thing, or it belongs to somebody else.
     #[error("{1}")]
     NotFound(Missing, String),
+    /// There is no such file.
+    #[error("{0}")]
+    NoFile(String),
+    /// The link to a file leads nowhere, or not any more.
+    #[error("{0}")]
+    NoLink(String),
+    /// Files sent along could not be fetched by their links.
+    #[error("{0}; send the call again with fresh links")]
+    FilesNotFetched(String),
     /// The lifecycle does not allow the change.
     #[error("{}", illegal(*.from, *.to, .legal))]
     IllegalTransition {
@@ -129,7 +136,7 @@ pub enum AppError {
     },
     /// The agent works, so its conversation cannot be taken over.
     #[error(
-        "{id} is `{status}`; wait until its turn is over (get_agent with wait_seconds), or interrupt it (interrupt_agent), then fork it"
+        "{id} is `{status}`; wait until its turn is over (get_agent with wait_seconds), or interrupt it (interrupt_agents), then fork it"
     )]
     AgentBusy {
         /// The agent.
@@ -158,7 +165,7 @@ pub enum AppError {
     #[error("the database cannot be used right now; nothing was changed, try again in a moment")]
     StoreUnavailable(String),
     /// A fault of the gateway. The text is for the log.
-    #[error("the gateway has a fault; try again, and report the request id if it stays")]
+    #[error("the gateway has a fault, and its log the details under the request id")]
     Internal(String),
 }
 
@@ -172,7 +179,8 @@ impl AppError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Validation(_) => "validation_failed",
-            Self::NotFound(..) => "not_found",
+            Self::NotFound(..) | Self::NoFile(_) | Self::NoLink(_) => "not_found",
+            Self::FilesNotFetched(_) => "files_not_fetched",
             Self::IllegalTransition { .. } => "illegal_transition",
             Self::IdempotencyConflict { .. } => "idempotency_conflict",
             Self::TaskEnded(_) => "task_ended",
@@ -192,9 +200,9 @@ impl AppError {
         }
     }
 
-    /// Whether the same request may well succeed later without a change.
+    /// Whether the same request may well succeed later without a change. Fresh links to the same files are none.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::StoreUnavailable(_))
+        matches!(self, Self::StoreUnavailable(_) | Self::FilesNotFetched(_) | Self::AgentBusy { .. })
     }
 }
 

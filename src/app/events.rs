@@ -89,7 +89,7 @@ pub struct EventQuery {
 
 /// A page of a task's events, oldest first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"events": [{"seq": 3, "at": "2026-11-20T10:00:04Z", "agent_id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "agent_seq": 3, "provenance": "live", "kind": "message", "data": {"text": "I will look at the server first."}}], "next_cursor": 3, "has_more": false, "status": "in_progress"}))]
+#[schema(example = json!({"events": [{"seq": 3, "at": "2026-11-20T10:00:04Z", "agent_id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "agent_seq": 3, "provenance": "live", "kind": "message", "data": {"text": "I will look at the server first."}}], "next_cursor": 3, "has_more": false, "status": "in_progress", "next_step": "The task goes on. Call list_task_events with after=3 and wait_seconds=40 for what comes next."}))]
 pub struct EventPage {
     /// The events.
     pub events: Vec<EventResource>,
@@ -99,6 +99,8 @@ pub struct EventPage {
     pub has_more: bool,
     /// Where the task stands. Ended and no more events: there is nothing to come.
     pub status: TaskStatus,
+    /// What to do next, in words.
+    pub next_step: String,
 }
 
 /// What a task's event stream carries.
@@ -119,6 +121,14 @@ pub(super) struct Read {
     pub(super) more: bool,
 }
 
+fn next_step(status: TaskStatus, cursor: i64, more: bool) -> String {
+    match status {
+        _ if more => format!("There are more. Call list_task_events with after={cursor} to read on."),
+        status if status.is_terminal() => "The task has ended and these are its last events. get_task has its result.".to_owned(),
+        _ => format!("The task goes on. Call list_task_events with after={cursor} and wait_seconds=40 for what comes next."),
+    }
+}
+
 impl App {
     /// A page of events; with `wait_seconds` it waits for the first one.
     pub async fn list_task_events(&self, who: &Principal, id: TaskId, query: EventQuery) -> Result<EventPage, AppError> {
@@ -133,7 +143,8 @@ impl App {
                 self.read_events(&task, cursor, limit, self.settings.page_chars(), &[]).await?;
             cursor = read_to;
             if !events.is_empty() || status.is_terminal() || !waiter.changed().await {
-                return Ok(EventPage { events, next_cursor: cursor, has_more: more, status });
+                let next_step = next_step(status, cursor, more);
+                return Ok(EventPage { events, next_cursor: cursor, has_more: more, status, next_step });
             }
         }
     }

@@ -206,7 +206,9 @@ impl App {
 
     async fn find_proposal(&self, who: &Principal, id: ProposalId) -> Result<Proposal, AppError> {
         let found = self.store.get_proposal(id, who.owner_filter()).await?;
-        found.ok_or_else(|| AppError::NotFound(Missing::Proposal, format!("you have no proposal {id}")))
+        found.ok_or_else(|| {
+            AppError::NotFound(Missing::Proposal, format!("you have no proposal {id}; its id is in the answer of propose"))
+        })
     }
 
     /// Reads the proposal until it has ended or the waiter gives up.

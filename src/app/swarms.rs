@@ -147,7 +147,7 @@ impl App {
             if swarm.status != SwarmStatus::Active {
                 return Err(AppError::SwarmEnded { id: swarm.id, status: swarm.status });
             }
-            let words = "all its agents have ended; add some (scale_swarm), or bring them back (resume_agent)";
+            let words = "all its agents have ended; bring them back (resume_agent), or spawn another (spawn_swarm)";
             return Err(AppError::field("swarm", words));
         }
         if let Some(words) = self.roleless(&members).first() {

@@ -17,9 +17,10 @@ use super::{
     detached,
     error::{AppError, Missing},
     events::DIGEST_KINDS,
+    files::FileRef,
     now,
     size::take_within,
-    wait::{Waiter, wait_seconds},
+    wait::{Waiter, answer_by, wait_seconds},
 };
 use crate::{
     bus::Topic,
@@ -96,44 +97,35 @@ impl App {
     pub async fn create_task(&self, who: &Principal, request: CreateTask) -> Result<CreatedTask, AppError> {
         let files = request.files.clone().unwrap_or_default();
         let swarm = self.swarm_of_task(who, &request).await?;
-        let (mut task, wait) = request.validate(who, &self.settings, swarm.as_ref()).await?;
-        self.take_files(&mut task, &files).await?;
-        self.insert_task(who, task, self.settings.quota(who), wait).await
+        let (task, wait) = request.validate(who, &self.settings, swarm.as_ref()).await?;
+        self.make_task(who, task, files, self.settings.quota(who), wait).await
     }
 
-    /// Stores a task or message unless it is known, tells the runner, and waits for its end as long as asked.
-    pub(super) async fn insert_task(
+    /// Makes a task or message unless it is known, and waits for its end as long as asked.
+    pub(super) async fn make_task(
         &self,
         who: &Principal,
         mut task: Task,
+        files: Vec<FileRef>,
         quota: Quota,
         wait: u32,
     ) -> Result<CreatedTask, AppError> {
         let waiter = self.waiter(Topic::Task(task.id), wait);
-        let app = self.clone();
         let making = MakingSpan::begin(&mut task);
+        let (app, by) = (self.clone(), answer_by());
         let made = detached(async move {
-            let inserted = app.store.insert_task(&task, &quota).await;
-            if !matches!(inserted, Ok(Inserted::New)) {
-                app.drop_files(&task).await;
+            if files.is_empty() {
+                return app.insert_task(task, &quota).await;
             }
-            match inserted? {
-                Inserted::New => {
-                    app.bus.notify(if task.swarm_id.is_some() { Topic::Orchestrate } else { Topic::Dispatch });
-                    if let Some(agent) = task.agent_id {
-                        app.bus.notify(Topic::Control(agent));
-                        app.bus.notify(Topic::Agent(agent));
-                    }
-                    Ok((task, true))
-                }
-                Inserted::Existing(earlier) if earlier.request_hash == task.request_hash => Ok((*earlier, false)),
-                Inserted::Existing(earlier) => Err(AppError::IdempotencyConflict { first: earlier.id.to_string() }),
-                Inserted::AgentEnded => Err(match task.swarm_id {
-                    Some(id) => AppError::SwarmEnded { id, status: SwarmStatus::Stopped },
-                    None => app.agent_ended(task.agent_id).await,
-                }),
-                Inserted::Refused(limit) => Err(AppError::LimitReached(limit)),
+            // Whoever repeats the request meanwhile waits for what becomes of the first one; its links may not work any more.
+            let _turn = app.one_at_a_time(&task, by).await?;
+            if let Some(key) = &task.idempotency_key
+                && let Some(earlier) = app.store.find_task_by_key(&task.owner, key).await?
+            {
+                return same_request(earlier, &task);
             }
+            app.take_files(&mut task, &files, by).await?;
+            app.insert_task(task, &quota).await
         })
         .await;
         if let Some(making) = making {
@@ -146,6 +138,30 @@ impl App {
         let waiter = if is_new { waiter } else { self.waiter(Topic::Task(task.id), wait) };
         let task = if wait == 0 { task } else { self.until_ended(who, task.id, waiter).await? };
         Ok(CreatedTask { task: self.task_resource(task).await?, is_new })
+    }
+
+    /// Stores a task or message unless it is known, and tells the runner. Whether it is new comes with it.
+    async fn insert_task(&self, task: Task, quota: &Quota) -> Result<(Task, bool), AppError> {
+        let inserted = self.store.insert_task(&task, quota).await;
+        if !matches!(inserted, Ok(Inserted::New)) {
+            self.drop_files(&task).await;
+        }
+        match inserted? {
+            Inserted::New => {
+                self.bus.notify(if task.swarm_id.is_some() { Topic::Orchestrate } else { Topic::Dispatch });
+                if let Some(agent) = task.agent_id {
+                    self.bus.notify(Topic::Control(agent));
+                    self.bus.notify(Topic::Agent(agent));
+                }
+                Ok((task, true))
+            }
+            Inserted::Existing(earlier) => same_request(*earlier, &task),
+            Inserted::AgentEnded => Err(match task.swarm_id {
+                Some(id) => AppError::SwarmEnded { id, status: SwarmStatus::Stopped },
+                None => self.agent_ended(task.agent_id).await,
+            }),
+            Inserted::Refused(limit) => Err(AppError::LimitReached(limit)),
+        }
     }
 
     /// The caller's tasks, newest first.
@@ -247,6 +263,15 @@ impl App {
             None => None,
         };
         Ok(TaskResource::new(task, run, self.bus.runner_status().pause))
+    }
+}
+
+/// The task of an earlier request under the same key, if that was the same request.
+fn same_request(earlier: Task, task: &Task) -> Result<(Task, bool), AppError> {
+    if earlier.request_hash == task.request_hash {
+        Ok((earlier, false))
+    } else {
+        Err(AppError::IdempotencyConflict { first: earlier.id.to_string() })
     }
 }
 

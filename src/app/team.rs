@@ -122,7 +122,9 @@ pub(super) fn id_of<T: FromStr<Err: std::fmt::Display>>(field: &str, given: Opti
 impl App {
     pub(super) async fn find_swarm(&self, who: &Principal, id: SwarmId) -> Result<Swarm, AppError> {
         let found = self.store.get_swarm(id, who.owner_filter()).await?;
-        found.ok_or_else(|| AppError::NotFound(Missing::Swarm, format!("you have no swarm {id}")))
+        found.ok_or_else(|| {
+            AppError::NotFound(Missing::Swarm, format!("you have no swarm {id}; get_swarm_status shows the ones you have"))
+        })
     }
 
     /// The messages within a swarm, newest first, with what became of each at its recipients.
@@ -223,7 +225,7 @@ impl App {
             None => None,
             Some(earlier) => {
                 let found = self.store.get_team_message(id, earlier).await?;
-                let words = "there is no such message in the swarm; list_team_messages shows the ids";
+                let words = "there is no such message in the swarm; its messages have their ids";
                 Some(found.ok_or_else(|| AppError::field("in_reply_to", words))?)
             }
         };

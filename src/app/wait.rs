@@ -1,4 +1,6 @@
 //! Bounded waits: subscribe before reading, wake on a notification, give up when time is over or at shutdown.
+//!
+//! A request has one deadline, however its time is spent: what comes before a wait leaves less of it.
 
 use super::{App, error::AppError};
 use crate::{
@@ -11,20 +13,39 @@ use tokio_util::sync::CancellationToken;
 
 /// Notifications are hints. Should one get lost between hosts, a waiting reader looks by itself this often.
 const POLL: Duration = Duration::from_secs(5);
+/// Every wait is over so long after its request came. Callers may ask for [`WAIT_SECONDS`] and have their answer within them:
+/// the rest is for reading and writing it.
+const ANSWER_WITHIN: Duration = Duration::from_millis(39_500);
 
 tokio::task_local! {
-    /// What the operation has waited for others to do something.
-    static WAITED: Cell<Duration>;
+    static REQUEST: Request;
 }
 
-/// Runs an operation, and says how much of its time was spent waiting as its caller had asked.
+/// The request that is being answered.
+struct Request {
+    arrived: Instant,
+    /// What the operation has waited for others to do something.
+    waited: Cell<Duration>,
+}
+
+/// Runs the operation of a request that comes now, and says how much of its time was spent waiting as its caller had asked.
 pub async fn with_waits<T>(operation: impl Future<Output = T>) -> (T, Duration) {
-    WAITED
-        .scope(Cell::default(), async {
+    REQUEST
+        .scope(Request { arrived: Instant::now(), waited: Cell::default() }, async {
             let done = operation.await;
-            (done, WAITED.with(Cell::get))
+            (done, REQUEST.with(|request| request.waited.get()))
         })
         .await
+}
+
+/// When the request has to be answered. Work that goes on elsewhere ([`super::detached`]) has to be told.
+pub(super) fn answer_by() -> Instant {
+    REQUEST.try_with(|request| request.arrived).unwrap_or_else(|_| Instant::now()) + ANSWER_WITHIN
+}
+
+/// When a wait of so many seconds is over that begins now.
+fn deadline(now: Instant, answer_by: Instant, seconds: u32) -> Instant {
+    answer_by.min(now + Duration::from_secs(seconds.min(WAIT_SECONDS).into()))
 }
 
 /// Listens to one topic until a deadline.
@@ -51,16 +72,17 @@ impl Waiter {
             () = self.subscription.changed() => true,
         };
         // Nobody measures the waits of streams.
-        let _ = WAITED.try_with(|waited| waited.set(waited.get() + begun.elapsed()));
+        let _ = REQUEST.try_with(|request| request.waited.set(request.waited.get() + begun.elapsed()));
         may_have
     }
 }
 
 impl App {
-    /// A waiter that gives up after `seconds`. Make it before the first read, or a change may be missed.
+    /// A waiter that gives up after `seconds`, or when the request has to be answered. Make it before the first read, or a
+    /// change may be missed.
     pub(super) fn waiter(&self, topic: Topic, seconds: u32) -> Waiter {
-        let deadline = Instant::now() + Duration::from_secs(seconds.min(WAIT_SECONDS).into());
-        Waiter { subscription: self.bus.subscribe(topic), deadline: Some(deadline), stop: self.stop.clone() }
+        let deadline = Some(deadline(Instant::now(), answer_by(), seconds));
+        Waiter { subscription: self.bus.subscribe(topic), deadline, stop: self.stop.clone() }
     }
 
     /// A waiter for streams: only a stop ends it.
@@ -90,5 +112,25 @@ mod tests {
         for bad in [-1, 41, i64::MAX, i64::MIN] {
             assert!(wait_seconds(Some(bad), 0).is_err(), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_a_wait_leaves_less_of_it() {
+        let second = Duration::from_secs(1);
+        let before = Instant::now();
+        let ((), waited) = with_waits(async {
+            let (arrived, by) = (Instant::now(), answer_by());
+            assert!(by >= before + ANSWER_WITHIN && by <= arrived + ANSWER_WITHIN);
+            assert_eq!(deadline(arrived, by, 10), arrived + 10 * second);
+            assert_eq!(deadline(arrived, by, WAIT_SECONDS), by);
+            assert!(by < arrived + WAIT_SECONDS * second, "there is time to answer");
+            assert_eq!(deadline(arrived + 15 * second, by, 10), arrived + 25 * second, "short waits are not cut");
+            assert_eq!(deadline(arrived + 15 * second, by, 30), by);
+            assert_eq!(deadline(arrived + 50 * second, by, 1), by, "the time is over");
+            tokio::task::yield_now().await;
+            assert_eq!(answer_by(), by, "it is the request's, not the wait's");
+        })
+        .await;
+        assert_eq!(waited, Duration::ZERO, "nothing was waited for");
     }
 }

@@ -222,7 +222,9 @@ impl App {
 
     pub(super) async fn find_run(&self, who: &Principal, id: WorkflowRunId) -> Result<WorkflowRun, AppError> {
         let run = self.store.get_workflow_run(id, who.owner_filter()).await?;
-        run.ok_or_else(|| AppError::NotFound(Missing::Run, format!("there is no workflow run {id}")))
+        run.ok_or_else(|| {
+            AppError::NotFound(Missing::Run, format!("you have no workflow run {id}; its id is in the answer that began it"))
+        })
     }
 
     async fn record(&self, run: &WorkflowRun) -> Result<Record, AppError> {

@@ -65,7 +65,10 @@ impl Client {
         let own_data = data.clone().filter(|_| named.is_none());
         let base = match (named, &config, &data) {
             (Some(url), _, _) => url,
-            (None, Some(config), Some(data)) => local(config.server.bind, data)?,
+            (None, Some(config), Some(data)) => {
+                let announced = std::fs::read_to_string(data.address()).ok().and_then(|text| text.trim().parse().ok());
+                local(announced.unwrap_or(config.server.bind))?
+            }
             (None, _, _) => return Err(anyhow!("no server is named; give --url")),
         };
         let (key, key_origin) = match (variables.api_key, data) {
@@ -222,9 +225,8 @@ fn header(key: &str) -> anyhow::Result<HeaderValue> {
 }
 
 /// The server of the data directory: where it says it listens, else where it would.
-fn local(bind: SocketAddr, data: &DataDir) -> anyhow::Result<Url> {
-    let announced = std::fs::read_to_string(data.address()).ok().and_then(|text| text.trim().parse().ok());
-    let mut address: SocketAddr = announced.unwrap_or(bind);
+/// Where a server that listens on `address` is reached on this machine.
+pub(super) fn local(mut address: SocketAddr) -> anyhow::Result<Url> {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
     }

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     adapter::{claude_code::TESTED_VERSION, claude_flow},
     config::{Config, DataDir},
+    gpt::{self, lint_server},
     model::{
         current::Current,
         role,
@@ -72,6 +73,7 @@ async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
     findings.extend(role_findings(&roles).into_iter().map(|finding| ("roles", finding)));
     findings.extend(sources.unregistered(&roles).into_iter().map(|words| ("roles", Bad(words))));
     findings.extend(workflow_findings(&workflows).into_iter().map(|finding| ("workflows", finding)));
+    findings.extend(public_url(&config.server.public_url).into_iter().map(|finding| ("public URL", finding)));
     if config.tunnel.is_wanted() {
         let finding = tunnel::problem(&config.tunnel, &config.tunnel_env).map_or_else(|| Good("the client is there".into()), Bad);
         findings.push(("tunnel", finding));
@@ -171,6 +173,22 @@ fn port(config: &Config) -> Finding {
         Ok(_) => Note(format!("{bind} is free; it can be reached from other machines, protected by API keys only")),
         Err(error) => Bad(format!("{bind}: {error}; stop what listens there or choose another with --bind")),
     }
+}
+
+/// What `ChatGPT`'s importer thinks of the address, when one is set.
+fn public_url(url: &str) -> Vec<Finding> {
+    if url.is_empty() {
+        return vec![];
+    }
+    let findings = lint_server(url);
+    if findings.is_empty() {
+        return vec![Good(url.to_owned())];
+    }
+    let finding = |found: gpt::Finding| {
+        let text = format!("{}: {}. {} {}", found.found, found.rule.title, found.rule.reason, found.rule.fix);
+        if found.is_error() { Bad(text) } else { Note(text) }
+    };
+    findings.into_iter().map(finding).collect()
 }
 
 async fn git(config: &Config) -> Finding {

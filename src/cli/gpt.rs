@@ -1,6 +1,7 @@
 //! `mas gpt`: checks documents against the rules of `ChatGPT`'s importer, and prints what to paste into the GPT builder.
 
 mod source;
+mod standing;
 
 use super::{
     Common,
@@ -10,8 +11,8 @@ use super::{
 use crate::{
     api,
     config::{Config, DataDir},
-    gpt::{Document, Finding, RULES, Setup, Severity, lint},
-    model::public_url::check_public_url,
+    gpt::{Document, Finding, RULES, Setup, Severity, lint, unreadable},
+    model::public_url::{check_public_url, normal_public_url},
 };
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -32,9 +33,8 @@ pub(super) enum GptCommand {
         /// JSON or YAML: a file, `-` for standard input, or an http(s) URL (default: the actions document of this gateway)
         #[arg(value_name = "FILE|URL")]
         source: Option<String>,
-        /// For people, or for programs
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Print everything to paste into the GPT builder
     Setup {
@@ -43,10 +43,25 @@ pub(super) enum GptCommand {
         /// Where ChatGPT reaches this gateway (default: `server.public_url`, else that of the open tunnel)
         #[arg(long, value_name = "URL")]
         url: Option<String>,
-        /// For people, or for programs
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        #[command(flatten)]
+        output: OutputArgs,
     },
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct OutputArgs {
+    /// For people, or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The same as `--format json`
+    #[arg(long)]
+    json: bool,
+}
+
+impl OutputArgs {
+    fn is_json(self) -> bool {
+        self.json || self.format == Format::Json
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -57,7 +72,7 @@ pub(super) enum Format {
 
 pub(super) fn run(command: GptCommand) -> anyhow::Result<ExitCode> {
     match command {
-        GptCommand::Lint { common, source, format } => {
+        GptCommand::Lint { common, source, output } => {
             let (name, document) = match source {
                 None => {
                     let url = public_url(None, &Config::load(&common.flags())?)?.unwrap_or_else(|| DOCUMENTATION_URL.into());
@@ -72,25 +87,33 @@ pub(super) fn run(command: GptCommand) -> anyhow::Result<ExitCode> {
                 Ok(document) => document,
                 Err(problem) => {
                     complain(&format!("error: {name}: {problem:#}"));
+                    if output.is_json() {
+                        report_json(&name, &[unreadable(&format!("{problem:#}"))], 1)?;
+                    }
                     return Ok(ExitCode::from(UNREADABLE));
                 }
             };
             let findings = lint(&document);
             let errors = findings.iter().filter(|finding| finding.is_error()).count();
-            report(&name, &findings, errors, format)?;
+            if output.is_json() {
+                report_json(&name, &findings, errors)?;
+            } else {
+                report(&name, &findings, errors);
+            }
             Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        GptCommand::Setup { common, url, format } => set_up(url, &Config::load(&common.flags())?, format),
+        GptCommand::Setup { common, url, output } => set_up(url, &Config::load(&common.flags())?, output),
     }
 }
 
-fn report(name: &str, findings: &[Finding], errors: usize, format: Format) -> anyhow::Result<()> {
+fn report_json(name: &str, findings: &[Finding], errors: usize) -> anyhow::Result<()> {
+    let report = json!({ "document": name, "findings": findings, "errors": errors, "warnings": findings.len() - errors });
+    print(&serde_json::to_string_pretty(&report)?);
+    Ok(())
+}
+
+fn report(name: &str, findings: &[Finding], errors: usize) {
     let warnings = findings.len() - errors;
-    if format == Format::Json {
-        let report = json!({ "document": name, "findings": findings, "errors": errors, "warnings": warnings });
-        print(&serde_json::to_string_pretty(&report)?);
-        return Ok(());
-    }
     for Finding { rule, pointer, operation_id, found } in findings {
         let severity = if rule.severity == Severity::Error { "error" } else { "warning" };
         let operation = operation_id.as_ref().map_or(String::new(), |id| format!(" in {id}"));
@@ -104,7 +127,6 @@ fn report(name: &str, findings: &[Finding], errors: usize, format: Format) -> an
     } else {
         format!("{name}: {}, {}", counted(errors, "error"), counted(warnings, "warning"))
     });
-    Ok(())
 }
 
 /// Where `ChatGPT` reaches the gateway: as named, as configured, or as the open tunnel says.
@@ -122,18 +144,18 @@ fn public_url(named: Option<String>, config: &Config) -> anyhow::Result<Option<S
         }
     };
     check_public_url(&url).map_err(|problem| anyhow!("{origin}: {problem}"))?;
-    Ok(Some(url.trim_end_matches('/').to_owned()))
+    Ok(Some(normal_public_url(&url)))
 }
 
-fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Result<ExitCode> {
+fn set_up(named: Option<String>, config: &Config, output: OutputArgs) -> anyhow::Result<ExitCode> {
+    let is_of_tunnel = named.is_none() && config.server.public_url.is_empty();
     let url = public_url(named, config)?;
+    let data = DataDir(config.server.data_dir.clone());
+    let standing = url.as_ref().filter(|_| is_of_tunnel).map(|url| standing::of_tunnel(&data, url)).transpose()?;
     let actions = api::openapi_actions(url.as_deref().unwrap_or(DOCUMENTATION_URL));
     let findings = lint(&Document::from(actions.clone()));
     let setup = Setup::new(&actions, url);
-    match format {
-        Format::Json => print(&serde_json::to_string_pretty(&setup)?),
-        Format::Text => print(&setup.to_string()),
-    }
+    print(&if output.is_json() { serde_json::to_string_pretty(&setup)? } else { setup.to_string() });
     for finding in &findings {
         complain(&format!("{}: {} ({}). {}", finding.rule.id, finding.rule.title, finding.found, finding.rule.fix));
     }
@@ -143,11 +165,16 @@ fn set_up(named: Option<String>, config: &Config, format: Format) -> anyhow::Res
              cloudflared) and call this again, or put a TLS proxy in front of {} and name its address: `mas gpt setup --url https://…` this \
              once, or `public_url` in [server] of mas.toml for good. An open tunnel writes its address to {}.",
             config.server.bind,
-            DataDir(config.server.data_dir.clone()).public_url().display()
+            data.public_url().display()
         ));
         return Ok(ExitCode::FAILURE);
     }
-    Ok(ExitCode::SUCCESS)
+    if let Some(words) = standing.as_ref().and_then(|standing| standing.words.as_ref()) {
+        complain(words);
+    }
+    // Else what was printed would not be imported, or not work.
+    let is_fit = standing.is_none_or(|standing| standing.is_up) && !findings.iter().any(Finding::is_error);
+    Ok(if is_fit { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::{
     bus::Bus,
     config::{Config, DataDir, write_private},
     definitions::Sources,
+    gpt::{Finding, lint_server},
     housekeeping, mirror,
     model::{current::Current, role, run::Provenance, workflow},
     orchestrator::{self, Orchestrator},
@@ -22,6 +23,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::ErrorKind,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     process::ExitCode,
     sync::Arc,
@@ -56,6 +58,7 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     std::fs::write(data.address(), address.to_string()).context("cannot write the address file")?;
     // The first log line: scripts read the address from it.
     tracing::info!(address = %address, version = env!("CARGO_PKG_VERSION"), "listening");
+    warn_of_public_url(&config.server.public_url);
 
     let stop = CancellationToken::new();
     shutdown::cancel_on_signal(stop.clone())?;
@@ -83,13 +86,7 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let settings = runner_settings(config, data, roles.clone(), rehearsal_url);
     let runner = tokio::spawn(Arc::new(Runner::new(store.clone(), bus.clone(), settings, stop.clone())).run());
 
-    let orchestration = orchestrator::Settings {
-        roles,
-        outputs: data.outputs(),
-        limits: config.limits.of_gateway(),
-        key_limits: config.limits.of_key(),
-        spare_idle: TimeDelta::seconds(config.runner.scale_down_after_seconds.cast_signed()),
-    };
+    let orchestration = orchestrator_settings(config, data, roles);
     let orchestrating = tokio::spawn(Orchestrator::new(store.clone(), bus.clone(), orchestration, stop.clone()).run());
 
     let collecting =
@@ -98,12 +95,13 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
 
     // Of its own: the tunnel stays for as long as answers go out through it.
     let close_tunnel = CancellationToken::new();
-    let tunnelling = config.tunnel.is_wanted().then(|| {
+    let tunnel_listener = tunnel_listener(config).await?;
+    let tunnelling = tunnel_listener.as_ref().map(|(_, address)| {
         let settings = tunnel::Settings {
             tunnel: config.tunnel.clone(),
             env: config.tunnel_env.clone(),
             data: data.clone(),
-            address,
+            address: *address,
             instance: app.instance().to_string(),
         };
         tokio::spawn(tunnel::supervise(settings, bus.clone(), close_tunnel.clone()))
@@ -122,7 +120,12 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let sockets = TaskTracker::new();
     let router = api::router(app, api_settings(config, metrics.clone()), stop.clone(), sockets.clone());
     let grace = Duration::from_secs(config.server.shutdown_seconds);
-    api::serve(listener, router, stop.clone(), grace).await;
+    let serving = api::serve(listener, way_in(config), router.clone(), stop.clone(), grace);
+    if let Some((listener, _)) = tunnel_listener {
+        tokio::join!(serving, api::serve(listener, api::WayIn::TunnelOnly, router, stop.clone(), grace));
+    } else {
+        serving.await;
+    }
     sockets.close();
     if tokio::time::timeout(grace, sockets.wait()).await.is_err() {
         tracing::warn!("WebSockets were still open at the end of server.shutdown_seconds");
@@ -152,6 +155,16 @@ async fn serve(config: &Config, data: &DataDir) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(data.address());
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Says what `ChatGPT`'s importer will not like about the address. The server works all the same for everybody else.
+fn warn_of_public_url(url: &str) {
+    if url.is_empty() {
+        return;
+    }
+    for Finding { rule, found, .. } in lint_server(url) {
+        tracing::warn!(rule = rule.id, found, "server.public_url: {}. {} {}", rule.title, rule.reason, rule.fix);
+    }
 }
 
 /// Gathers what was measured even when nobody asks for it.
@@ -271,6 +284,16 @@ fn runner_settings(
     }
 }
 
+fn orchestrator_settings(config: &Config, data: &DataDir, roles: Current<role::Catalogue>) -> orchestrator::Settings {
+    orchestrator::Settings {
+        roles,
+        outputs: data.outputs(),
+        limits: config.limits.of_gateway(),
+        key_limits: config.limits.of_key(),
+        spare_idle: TimeDelta::seconds(config.runner.scale_down_after_seconds.cast_signed()),
+    }
+}
+
 fn api_settings(config: &Config, metrics: PrometheusHandle) -> api::ApiSettings {
     api::ApiSettings {
         metrics,
@@ -280,14 +303,28 @@ fn api_settings(config: &Config, metrics: PrometheusHandle) -> api::ApiSettings 
         response_chars: config.limits.response_chars,
         request_timeout: Duration::from_secs(config.server.request_timeout_seconds),
         public_url: Some(config.server.public_url.clone()).filter(|url| !url.is_empty()),
-        way_in: if config.tunnel.is_wanted() {
-            api::WayIn::Tunnel
-        } else if config.server.public_url.is_empty() {
-            api::WayIn::Direct
-        } else {
-            api::WayIn::Proxy
-        },
     }
+}
+
+/// How requests to the gateway's own address may be the outside world's.
+fn way_in(config: &Config) -> api::WayIn {
+    if config.tunnel.is_wanted() {
+        api::WayIn::Tunnel
+    } else if config.server.public_url.is_empty() {
+        api::WayIn::Direct
+    } else {
+        api::WayIn::Proxy
+    }
+}
+
+/// An address of the tunnel client's own, so that whatever a stranger writes into a request does not make it look local.
+async fn tunnel_listener(config: &Config) -> anyhow::Result<Option<(TcpListener, SocketAddr)>> {
+    if !config.tunnel.is_wanted() {
+        return Ok(None);
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen for the tunnel client")?;
+    let address = listener.local_addr()?;
+    Ok(Some((listener, address)))
 }
 
 async fn admin_key(app: &App, config: &Config, data: &DataDir) -> anyhow::Result<()> {

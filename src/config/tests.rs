@@ -45,6 +45,12 @@ fn environment_overrides_and_unknown_settings_are_refused() {
 }
 
 #[test]
+fn a_public_url_is_taken_as_importers_compare_it() {
+    let config = load(&[("HOME", "/h"), ("MAS_SERVER__PUBLIC_URL", "HTTPS://Mas.Example.COM:443/")]).expect("valid");
+    assert_eq!(config.server.public_url, "https://mas.example.com");
+}
+
+#[test]
 fn a_bad_value_is_named() {
     for (name, value, setting) in [
         ("MAS_LIMITS__REQUESTS_PER_MINUTE", "0", "limits.requests_per_minute"),

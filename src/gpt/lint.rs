@@ -12,10 +12,10 @@ mod servers;
 
 use super::{
     read::{Document, escape},
-    rules::{RULES, Rule, Severity},
+    rules::{RULES, Rule, Severity, UNREADABLE},
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// References followed in a row before they are taken for a circle.
@@ -59,16 +59,21 @@ impl Finding {
     }
 }
 
+/// The one finding in what is no document.
+pub fn unreadable(problem: &str) -> Finding {
+    Finding { rule: &UNREADABLE, pointer: String::new(), operation_id: None, found: problem.to_owned() }
+}
+
 /// Everything wrong with a document, in the order of the document.
 pub fn lint(document: &Document) -> Vec<Finding> {
-    let mut linter = Linter { root: &document.value, findings: vec![], in_requests: BTreeSet::new(), examples: 0 };
+    let mut linter = Linter::new(&document.value);
     document::check(&mut linter, document);
     servers::check(&mut linter);
     security::check(&mut linter);
     references::check(&mut linter);
     operations::check(&mut linter);
-    schemas::check_components(&mut linter);
-    let mut findings = linter.findings;
+    schemas::check(&mut linter);
+    let Linter { mut findings, operations, .. } = linter;
     let mut numbers: BTreeMap<String, usize> = findings.iter().map(|finding| (finding.pointer.clone(), usize::MAX)).collect();
     number(&document.value, "", &mut 0, &mut numbers);
     findings.sort_by_cached_key(|finding| {
@@ -76,13 +81,18 @@ pub fn lint(document: &Document) -> Vec<Finding> {
         (numbers.get(&finding.pointer).copied(), row)
     });
     for finding in &mut findings {
-        let mut parts = finding.pointer.splitn(5, '/');
-        if let (Some(""), Some("paths"), Some(path), Some(method)) = (parts.next(), parts.next(), parts.next(), parts.next()) {
-            let id = document.value.pointer(&format!("/paths/{path}/{method}/operationId"));
-            finding.operation_id = id.and_then(Value::as_str).map(str::to_owned);
-        }
+        let mut places = std::iter::successors(Some(finding.pointer.as_str()), |place| Some(place.rsplit_once('/')?.0));
+        finding.operation_id = places.find_map(|place| operations.get(place).cloned());
     }
     findings
+}
+
+/// What keeps the importer from taking this address as the server of a document.
+pub fn lint_server(url: &str) -> Vec<Finding> {
+    let root = json!({"servers": [{"url": url}]});
+    let mut linter = Linter::new(&root);
+    servers::check(&mut linter);
+    linter.findings
 }
 
 /// Numbers these places in the order in which they stand in the document.
@@ -103,24 +113,54 @@ fn number(value: &Value, pointer: &str, count: &mut usize, numbers: &mut BTreeMa
 struct Linter<'a> {
     root: &'a Value,
     findings: Vec<Finding>,
-    /// Names of component schemas that bodies of requests consist of.
-    in_requests: BTreeSet<String>,
+    /// Rule and place of what was found: what is used twice is reported once.
+    reported: BTreeSet<(&'static str, String)>,
+    /// Names of operations by their pointers.
+    operations: BTreeMap<String, String>,
+    /// Schemas met so far.
+    schemas: schemas::Places,
     /// Examples met so far.
     examples: usize,
 }
 
 impl<'a> Linter<'a> {
-    fn report(&mut self, rule: &'static Rule, pointer: &str, found: impl Into<String>) {
-        self.findings.push(Finding { rule, pointer: pointer.to_owned(), operation_id: None, found: found.into() });
+    fn new(root: &'a Value) -> Self {
+        Self {
+            root,
+            findings: vec![],
+            reported: BTreeSet::new(),
+            operations: BTreeMap::new(),
+            schemas: schemas::Places::default(),
+            examples: 0,
+        }
     }
 
-    /// The value a reference leads to through others, or the value itself; nothing when it leads nowhere.
-    fn resolve(&self, mut value: &'a Value) -> Option<&'a Value> {
+    fn report(&mut self, rule: &'static Rule, pointer: &str, found: impl Into<String>) {
+        if self.reported.insert((rule.id, pointer.to_owned())) {
+            self.findings.push(Finding { rule, pointer: pointer.to_owned(), operation_id: None, found: found.into() });
+        }
+    }
+
+    /// What a place holds and where that stands, behind any references; nothing when they lead nowhere.
+    fn follow(&self, pointer: &str) -> Option<(&'a Value, String)> {
+        let mut place = pointer.to_owned();
         for _ in 0..HOPS {
-            let Some(reference) = value.get("$ref") else { return Some(value) };
-            value = self.root.pointer(reference.as_str()?.strip_prefix('#')?)?;
+            let value = self.root.pointer(&place)?;
+            match value.get("$ref") {
+                None => return Some((value, place)),
+                Some(reference) => place = reference.as_str()?.strip_prefix('#')?.to_owned(),
+            }
         }
         None
+    }
+
+    /// The entries of an object, each followed to where it stands.
+    fn entries_behind(&self, value: Option<&'a Value>, pointer: &str) -> Vec<(&'a String, &'a Value, String)> {
+        let followed = entries(value, pointer).into_iter().map(|(key, _, place)| {
+            let (inside, place) = self.follow(&place)?;
+            Some((key, inside, place))
+        });
+        followed.flatten().collect()
     }
 }
 

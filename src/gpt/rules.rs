@@ -38,6 +38,9 @@ macro_rules! rules {
 
 rules! {
     // The document.
+    UNREADABLE Error "document-unreadable" "No OpenAPI document"
+        "There is nothing to import."
+        "Give an OpenAPI 3.1.0 document as JSON or YAML.";
     OPENAPI_VERSION Error "openapi-version" "Not OpenAPI 3.1.0 or 3.1.1"
         "The importer answers \"('openapi',): Input should be '3.1.1' or '3.1.0'\"."
         "Write `openapi: 3.1.0` and convert what differs from 3.0, `nullable` above all.";
@@ -78,9 +81,12 @@ rules! {
     SERVER_PORT Error "server-port" "The server URL names a port or a user"
         "Calls go to port 443, and the importer answers \"Server URL … is not under the root origin …; ignoring it\"."
         "Serve on port 443 and give the bare host.";
-    SERVER_CASE Error "server-case" "The server's host has capital letters"
+    SERVER_CASE Error "server-case" "Scheme or host of the server have capital letters"
         "The importer compares origins as text: \"Server URL … is not under the root origin …; ignoring it\"."
-        "Write the host in small letters.";
+        "Write scheme and host in small letters.";
+    SERVER_HOST Error "server-host" "The server's host is no name that DNS knows"
+        "Calls are made to the name as DNS has it; names with other letters stand there in another form, so nobody is found."
+        "Write letters, digits, hyphens and dots only: bücher.example is xn--bcher-kva.example.";
     SERVER_SLASH Warning "server-slash" "The server URL ends with a slash or has a query"
         "Paths begin with a slash and are appended as they are, so calls go to `//path`."
         "Remove everything from the final slash on.";
@@ -122,12 +128,15 @@ rules! {
     OPERATION_DUPLICATE Error "operation-duplicate" "Two paths that differ in the names of their parameters only"
         "OpenAPI takes them for the same path; which operation is called is not defined."
         "Merge them, or tell them apart by a fixed part of the path.";
+    PATH_REFERENCE Warning "path-reference" "A path that is a reference"
+        "References are known to work in bodies and answers; elsewhere, as for parameters, the importer does not follow them."
+        "Write the operations out below the path.";
     PATH_SLASH Error "path-slash" "A path that does not begin with a slash"
         "It is appended to the server URL as it is, which makes another host name of it."
         "Begin the path with `/`.";
     METHOD Error "method-unsupported" "A method that actions do not have"
         "The importer answers \"Path … has unrecognized method …; skipping\"."
-        "Use get, post, put, patch or delete, or leave the operation out.";
+        "Use get, post, put, patch or delete, in small letters, or leave the operation out.";
     OPERATION_ID_MISSING Error "operation-id-missing" "No operationId"
         "The importer answers \"method … is missing operationId; skipping\"; it is the name the model calls."
         "Give a unique name such as `create_task`.";
@@ -156,6 +165,9 @@ rules! {
         "With false the user is offered \"Always allow\", and later deletions happen without a question."
         "Set `x-openai-isConsequential` to true.";
     // Parameters.
+    PARAMETERS_SHAPE Error "parameters-shape" "`parameters` that are no list"
+        "OpenAPI has a list there; of anything else no parameter is read, and the call goes without arguments."
+        "Write a list: `parameters: [{\"name\": …, \"in\": …}]`.";
     PARAMETER_REFERENCE Error "parameter-reference" "A parameter that is a reference"
         "The importer does not follow it: \"parameter has missing or non-string name; skipping\"."
         "Write the parameter out where it is used.";
@@ -165,6 +177,9 @@ rules! {
     PARAMETER_LOCATION Error "parameter-location" "A parameter in a header or a cookie"
         "Custom headers are not supported: \"parameter … has location header; ignoring\"."
         "Move it to the query or the body; the API key belongs into the security scheme, not here.";
+    PARAMETER_DUPLICATE Error "parameter-duplicate" "The same parameter twice"
+        "Name and place tell parameters apart; the model can give one value only, and one of the two is lost."
+        "Remove one of them.";
     PARAMETER_TEXT_LONG Error "parameter-text-long" "A parameter's description of more than 700 characters"
         "Descriptions of parameters may have 700 characters."
         "Shorten it.";
@@ -177,6 +192,9 @@ rules! {
     PATH_PARAMETER Error "path-parameter" "A placeholder in the path without a parameter"
         "The model has nothing to put there, so the call goes to the braces."
         "Declare it: `in: path`, `required: true`, the name as in the path.";
+    PATH_PARAMETER_OPTIONAL Error "path-parameter-optional" "A parameter in the path that may be left out"
+        "OpenAPI demands `required: true` there; a model that leaves it out calls a path with braces."
+        "Add `required: true`.";
     // Bodies and answers.
     BODY_CONTENT Error "body-content" "A request body that is not application/json"
         "Actions send JSON; the body is dropped, and the operation takes no arguments."
@@ -210,33 +228,33 @@ rules! {
         "The importer answers \"object schema missing properties\"."
         "List the fields in `properties`, or give an empty `properties: {}`.";
     SCHEMA_FREE_MAP Error "schema-free-map" "An object of arbitrary keys"
-        "The importer answers \"object schema missing properties\", and at run time \"UnrecognizedKwargsError\": only listed fields are sent."
+        "The importer knows listed fields: others end in \"object schema missing properties\", and at run time in \"UnrecognizedKwargsError\"."
         "List the fields, take a list of `{name, value}`, or one text that holds JSON.";
-    SCHEMA_OPEN_REQUEST Error "schema-open-request" "An argument that is an object without listed fields"
+    SCHEMA_OPEN_REQUEST Error "schema-open-request" "An object without listed fields in a request"
         "ChatGPT sends listed fields only: others end in \"UnrecognizedKwargsError\", before a request is made."
-        "List the fields, or take one text that holds JSON.";
+        "List the fields, or take one text that holds JSON; when there are none, say `additionalProperties: false`.";
     SCHEMA_REQUIRED Warning "schema-required" "A required field that is not listed"
         "Only fields in `properties` can be sent: a request can never satisfy the schema."
         "Add the field to `properties` or take it out of `required`.";
     SCHEMA_NULL Error "schema-null" "A value that may be null"
-        "Null types, alternatives with null and `nullable` are known to confuse the importer."
-        "Use the plain type, and leave optional fields out of `required`.";
+        "Null types, alternatives and values with null and `nullable` are known to confuse the importer."
+        "Use the plain type without null as a value or default, and leave optional fields out of `required`.";
     SCHEMA_ALTERNATIVES Error "schema-alternatives" "Alternatives or combinations of schemas"
         "Fields of oneOf, anyOf, allOf and lists of types are known to get lost on import."
         "Write one plain schema with the fields of all of them.";
-    SCHEMA_UNTYPED Error "schema-untyped" "A value without a type"
+    SCHEMA_UNTYPED Error "schema-untyped" "A value without a type that JSON Schema knows"
         "The model cannot know what to send, and untyped places are known to get lost on import."
-        "Give a `type`, for lists `items` with one, too; a text that holds JSON takes any value.";
+        "Give a `type` (string, integer, number, boolean, object or array), for lists `items` with one, too; a text that holds JSON takes any value.";
     REFERENCE_SIBLINGS Error "reference-siblings" "A reference with something beside it"
         "What stands beside `$ref` is known to be ignored, or to confuse the importer."
         "Move it into the schema referred to, or write the schema out.";
-    REFERENCE_DANGLING Error "reference-dangling" "A reference that leads nowhere"
+    REFERENCE_DANGLING Error "reference-dangling" "A reference that leads nowhere or is no text"
         "The importer answers \"reference to unknown component …; using empty schema\"."
         "Correct the name or add the component.";
     REFERENCE_REMOTE Error "reference-remote" "A reference to another document"
         "The importer reads this document only."
         "Copy what it refers to into `components`.";
-    REFERENCE_CIRCULAR Error "reference-circular" "A schema that contains itself"
+    REFERENCE_CIRCULAR Error "reference-circular" "A reference to something that contains it"
         "The importer answers \"Components section contains a circular dependency\"."
         "Cut the circle: end it after one level, or take a list with the ids of parents.";
 }

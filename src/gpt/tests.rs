@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 const GOOD: &str = include_str!("tests/good.yaml");
+/// What stands close to the rules and is allowed.
+const NEIGHBOURS: &str = include_str!("tests/neighbours.yaml");
 /// `[{rule, pointer, changes: [["set", pointer, value] | ["remove", pointer]]}]`
 const BROKEN: &str = include_str!("tests/broken.json");
 
@@ -42,9 +44,60 @@ fn a_good_document_has_no_finding() {
 }
 
 #[test]
+fn what_stands_close_to_a_rule_has_no_finding() {
+    assert_eq!(found(Document::read(NEIGHBOURS.as_bytes()).expect("a document").value), []);
+}
+
+#[test]
+fn what_stands_behind_a_reference_is_checked_like_the_rest() {
+    let operation = |id: usize| {
+        json!({"get": {"operationId": format!("get_{id}"), "summary": "x", "x-openai-isConsequential": false,
+        "responses": {"204": {"description": "x"}}}})
+    };
+    let behind = |name: &str| format!("/components/pathItems/{name}/get");
+    let mut document = good();
+    document["paths"]["/items"] = json!({"$ref": "#/components/pathItems/Items"});
+    document["components"]["parameters"] = json!({"Trace": {"name": "trace", "in": "header", "schema": {"type": "string"}}});
+    document["components"]["schemas"]["Untyped"] = json!({});
+    document["components"]["responses"] = json!({"Deep": {"description": "x", "content": {"application/json": {"schema":
+        {"type": "object", "properties": {"a": {"$ref": "#/components/pathItems/Items/get/x-schema"}}}}}}});
+    document["components"]["pathItems"]["Items"] = operation(4);
+    let items = &mut document["components"]["pathItems"]["Items"]["get"];
+    items["operationId"] = json!("get items");
+    items["parameters"] = json!([{"$ref": "#/components/parameters/Trace"}]);
+    items["responses"] = json!({"200": {"$ref": "#/components/responses/Deep"}});
+    items["x-schema"] = json!({"type": "object"});
+    let findings = lint(&document.into());
+    let found: Vec<_> = findings.iter().map(|finding| (finding.rule.id, finding.pointer.as_str())).collect();
+    let items = behind("Items");
+    let expected = [
+        ("path-reference", "/paths/~1items".to_owned()),
+        ("schema-untyped", "/components/schemas/Untyped".to_owned()),
+        ("parameter-location", "/components/parameters/Trace".to_owned()),
+        ("operation-id-invalid", format!("{items}/operationId")),
+        ("parameter-reference", format!("{items}/parameters/0")),
+        ("schema-properties", format!("{items}/x-schema")),
+    ];
+    assert_eq!(found, expected.each_ref().map(|(rule, pointer)| (*rule, pointer.as_str())));
+    assert_eq!(findings[3].operation_id.as_deref(), Some("get items"));
+
+    let mut many = good();
+    for id in 4..=31 {
+        many["components"]["pathItems"][id.to_string()] = operation(id);
+        many["paths"][format!("/{id}")] = json!({"$ref": format!("#/components/pathItems/{id}")});
+    }
+    assert!(found_rules(many).contains(&"operation-limit"));
+}
+
+fn found_rules(document: Value) -> Vec<&'static str> {
+    found(document).into_iter().map(|(rule, _)| rule).collect()
+}
+
+#[test]
 fn each_change_breaks_one_rule_in_one_place() {
     let cases: Vec<Value> = serde_json::from_str(BROKEN).expect("JSON");
-    let (mut wrong, mut seen) = (vec![], BTreeSet::from(["document-size", "duplicate-key", "operation-limit"]));
+    let (mut wrong, mut seen) =
+        (vec![], BTreeSet::from(["document-unreadable", "document-size", "duplicate-key", "operation-limit"]));
     for case in &cases {
         let mut document = good();
         case["changes"].as_array().expect("changes").iter().for_each(|change| apply(&mut document, change));
@@ -125,6 +178,13 @@ fn hostile_documents_end_in_findings() {
         json!({"openapi": "3.1.0", "paths": {"/a": {"get": {"responses": {"200": {"$ref": "#/paths/~1a/get/responses/200"}}}}}}),
         json!({"openapi": "3.1.0", "components": {"schemas": {"A": {"$ref": "#/components/schemas/A"}}, "securitySchemes": []}}),
         json!({"openapi": "3.1.0", "paths": {"/a": {"post": {"requestBody": {"content": {"application/json": {"schema": 7}}}}}}}),
+        json!({"openapi": "3.1.0", "paths": {"/a": {"$ref": "#/paths/~1a"}, "/b": {"$ref": 5}}}),
+        json!({"openapi": "3.1.0", "paths": {"/a": {"get": {"parameters": [{"$ref": "#/paths/~1a/get/parameters/0"}, 7, null]}}}}),
+        json!({"openapi": "3.1.0", "paths": {"/a": {"post": {"requestBody": {"content": {"application/json":
+            {"schema": {"$ref": "#"}, "example": {}}}}}}}}),
+        json!({"openapi": "3.1.0", "components": {"schemas": {"A": {"type": "object", "properties": {}, "allOf": [{"$ref": "#/components/schemas/A"}]}}},
+            "paths": {"/a": {"get": {"responses": {"200": {"content": {"application/json":
+            {"schema": {"$ref": "#/components/schemas/A"}, "example": {}}}}}}}}}),
     ] {
         assert!(lint(&document.clone().into()).iter().any(Finding::is_error), "{document}");
     }

@@ -35,10 +35,30 @@ impl<'a> UrlParts<'a> {
         (named && !host.is_empty()).then_some(Self { scheme, user, host, port, path })
     }
 
+    /// The host has the letters of a name in DNS or of an address.
+    pub fn has_dns_name(&self) -> bool {
+        self.host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte))
+    }
+
     /// The host as an address, when it is one.
     pub fn address(&self) -> Option<IpAddr> {
         self.host.trim_matches(['[', ']']).parse().ok()
     }
+}
+
+/// The same address as importers compare it: scheme and host in small letters, without https' own port and without a slash at the
+/// end. What is no URL stays as it is.
+pub fn normal_public_url(url: &str) -> String {
+    let url = url.trim();
+    let Some(parts) = UrlParts::of(url) else { return url.to_owned() };
+    let scheme = parts.scheme.to_ascii_lowercase();
+    let user = parts.user.map_or(String::new(), |user| format!("{user}@"));
+    let port = match parts.port {
+        Some("443") if scheme == "https" => String::new(),
+        Some(port) => format!(":{port}"),
+        None => String::new(),
+    };
+    format!("{scheme}://{user}{}{port}{}", parts.host.to_ascii_lowercase(), parts.path.trim_end_matches('/'))
 }
 
 /// Says what keeps `url` from being a public address of the gateway.
@@ -47,7 +67,6 @@ pub fn check_public_url(url: &str) -> Result<(), String> {
     let Some(parts) = UrlParts::of(url) else {
         return Err(format!("`{url}` is not an absolute URL; give one that begins with https://, {example}"));
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
     if !parts.scheme.eq_ignore_ascii_case("https") {
         return Err(format!(
             "`{url}` is not https, and ChatGPT calls nothing else; give the address of the tunnel or TLS proxy, {example}"
@@ -56,7 +75,7 @@ pub fn check_public_url(url: &str) -> Result<(), String> {
     if parts.user.is_some() {
         return Err(format!("must not hold a user name or a password; give the bare address, {example}"));
     }
-    if !parts.host.bytes().all(plain) || parts.port.is_some_and(|port| port.parse::<u16>().is_err()) {
+    if !parts.has_dns_name() || parts.port.is_some_and(|port| port.parse::<u16>().is_err()) {
         return Err(format!("`{url}` has no valid host or port; give one that DNS knows, {example}"));
     }
     if parts.path.contains(['?', '#']) || parts.path.contains(char::is_whitespace) {
@@ -78,6 +97,20 @@ mod tests {
         assert_eq!(UrlParts::of("https://[::1]").expect("parts").port, None);
         for nothing in ["", "/", "mas.example.com", "https://", "https:///tasks", "://x"] {
             assert_eq!(UrlParts::of(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn public_urls_are_made_alike() {
+        for (written, normal) in [
+            ("HTTPS://Mas.Example.COM/", "https://mas.example.com"),
+            ("https://mas.example.com:443/API//", "https://mas.example.com/API"),
+            (" https://mas.example.com:8443 ", "https://mas.example.com:8443"),
+            ("https://Ann:PW@mas.example.com", "https://Ann:PW@mas.example.com"),
+            ("mas.example.com", "mas.example.com"),
+            ("", ""),
+        ] {
+            assert_eq!(normal_public_url(written), normal);
         }
     }
 

@@ -28,7 +28,7 @@ pub struct TunnelStatus {
     pub state: TunnelState,
     /// Since when it stands so.
     pub since: DateTime<Utc>,
-    /// The latest public URL.
+    /// The latest URL by which the gateway reached itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// When this URL took the place of another one, or became known first.

@@ -63,7 +63,12 @@ impl Account {
         self.enter(TunnelState::Down, Some(failure.into()), Some(next_step));
     }
 
-    /// The client named its public URL; `lost`: it is not the one asked for.
+    /// Whether this is the latest URL that was told.
+    pub(super) fn has_told(&self, url: &Url) -> bool {
+        self.status.url.as_ref().or(self.before.as_ref()).is_some_and(|told| told == url.as_str().trim_end_matches('/'))
+    }
+
+    /// The gateway was reached by this URL; `lost`: it has another name than was asked for.
     pub(super) fn found(&mut self, url: &Url, lost: bool) {
         let url = url.as_str().trim_end_matches('/').to_owned();
         let before = self.status.url.take().or(self.before.take());
@@ -83,7 +88,7 @@ impl Account {
                 "the public URL changed: import the schema of the GPT again, from {url}/openapi-actions.json"
             );
         } else {
-            tracing::info!(url, "the tunnel has its public URL; the schema for a GPT is at {url}/openapi-actions.json");
+            tracing::info!(url, "the schema for a GPT is at {url}/openapi-actions.json");
         }
         for file in [self.data.public_url(), self.data.tunnel_last_url()] {
             if let Err(error) = write_private(&file, &format!("{url}\n")) {
@@ -91,7 +96,6 @@ impl Account {
             }
         }
         self.status.url = Some(url);
-        self.enter(TunnelState::Starting, None, None);
     }
 
     /// The gateway tried to reach itself.

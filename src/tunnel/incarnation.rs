@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::id::ProcessId,
-    process::{ExitRecord, Launched, Launcher, Lifeline, ProcessDir, Spec, Tail, TailBatch, Watcher, leftovers},
+    process::{ExitRecord, Launched, Launcher, Lifeline, Liveness, ProcessDir, Spec, Tail, TailBatch, Watcher, leftovers},
 };
 use futures::future::{BoxFuture, FutureExt};
 use reqwest::Url;
@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep_until};
 const MOST_OUTPUT: u64 = 64 << 20;
 /// Between the wish to stop and the kill.
 const STOP_GRACE_MS: u64 = 2_000;
+/// Most URLs of a client that are tried.
+const CANDIDATES: usize = 8;
 /// The longest wait for an answer through the tunnel.
 const CHECK_LIMIT: u64 = 10;
 /// Between looks through a tunnel that was not up yet.
@@ -47,7 +49,10 @@ pub(super) struct End {
 
 /// What is known of a running client.
 struct Course {
-    url: Option<Url>,
+    /// The URLs it named until the gateway was reached by one of them: a client may greet with links of its own.
+    candidates: Vec<Url>,
+    /// The one that is looked at.
+    current: usize,
     refused: Option<Url>,
     granted: bool,
     was_up: bool,
@@ -105,11 +110,18 @@ impl Incarnation<'_> {
         let mut stdout = Tail::open(dir, 0, self.watcher.watch(dir)).await?;
         let mut stderr = Tail::open_stderr(dir, self.watcher.watch(dir)).await?;
         let mut stderr_open = true;
-        let mut course =
-            Course { url: None, refused: None, granted: false, was_up: false, failures: 0, deadline: self.deadline() };
+        let mut course = Course {
+            candidates: vec![],
+            current: 0,
+            refused: None,
+            granted: false,
+            was_up: false,
+            failures: 0,
+            deadline: self.deadline(),
+        };
         let mut looking: Check = futures::future::pending().boxed();
         loop {
-            let waits_for_url = course.url.is_none();
+            let waits_for_url = course.candidates.is_empty();
             let lines = tokio::select! {
                 batch = stdout.next() => match batch? {
                     TailBatch::Lines { lines, .. } => lines,
@@ -125,36 +137,38 @@ impl Incarnation<'_> {
                     }
                 }
                 verdict = &mut looking => {
-                    account.checked(&verdict);
+                    let verdict = self.tell(&course, verdict, account);
                     if let Some(failure) = course.judge(&verdict) {
-                        return Ok(course.end(failure));
+                        // Why it has ended says more than that nobody answers.
+                        let exit = if let Ok(Liveness::Exited(exit)) = dir.inspect() { Some(exit) } else { None };
+                        return Ok(course.end(exit.as_ref().map_or(failure, exit_words)));
                     }
-                    looking = self.look(&course, self.pause(course.was_up));
+                    looking = self.look(&course, self.pause(&course));
                     continue;
                 }
                 () = sleep_until(course.deadline), if waits_for_url => return Ok(course.end(self.silence(&course))),
             };
             for line in lines {
                 match self.client.read(&line) {
-                    // The first one only: a later one may be of somebody who writes into the client's log.
-                    Said::Url(url) if course.url.is_none() => {
+                    // Not after the gateway was reached: a later one may be of somebody who writes into the client's log.
+                    Said::Url(url) if !course.was_up && course.is_new(&url) => {
                         let lost = self.client.has_lost(&url);
+                        let is_first = course.candidates.is_empty();
                         if lost && !self.takes_any_name {
+                            if !is_first {
+                                continue;
+                            }
                             let failure = "the tunnel service did not grant the subdomain that was asked for; it is asked again";
                             return Ok(End { name_refused: true, ..course.end(failure.into()) });
                         }
-                        account.found(&url, lost);
-                        course = Course {
-                            url: Some(url),
-                            refused: None,
-                            granted: !lost,
-                            was_up: false,
-                            failures: 0,
-                            deadline: self.deadline(),
-                        };
-                        looking = self.look(&course, Duration::ZERO);
+                        course.candidates.push(url);
+                        course.granted |= !lost;
+                        if is_first {
+                            course.deadline = self.deadline();
+                            looking = self.look(&course, Duration::ZERO);
+                        }
                     }
-                    Said::NotEncrypted(url) if course.url.is_none() => {
+                    Said::NotEncrypted(url) if course.candidates.is_empty() => {
                         course.refused = Some(url);
                         if self.client.names_one_url() {
                             return Ok(course.end(self.silence(&course)));
@@ -170,14 +184,40 @@ impl Incarnation<'_> {
         Instant::now() + Duration::from_secs(self.settings.tunnel.start_timeout_seconds)
     }
 
-    fn pause(&self, was_up: bool) -> Duration {
+    /// Puts a look on the account, as what it means there.
+    fn tell(&self, course: &Course, verdict: Verdict, account: &mut Account) -> Verdict {
+        let Some(url) = course.url() else { return verdict };
+        let verdict = match verdict {
+            Verdict::Ours => {
+                if !course.was_up {
+                    account.found(url, self.client.has_lost(url));
+                }
+                Verdict::Ours
+            }
+            // Nobody was told of this URL: it may as well be a link to somebody's documentation.
+            Verdict::Unreachable(failure) | Verdict::Foreign(failure) if !course.was_up && !account.has_told(url) => {
+                Verdict::Unreachable(format!("{url} was named by the client, and the gateway is not reached by it: {failure}"))
+            }
+            other => other,
+        };
+        account.checked(&verdict);
+        verdict
+    }
+
+    fn pause(&self, course: &Course) -> Duration {
         let interval = self.settings.tunnel.check_interval_seconds;
-        Duration::from_secs(if was_up { interval } else { interval.min(EAGER) })
+        let has_more = usize::try_from(course.failures).is_ok_and(|failures| failures < course.candidates.len());
+        match course.was_up {
+            true => Duration::from_secs(interval),
+            // One that was not tried yet.
+            false if has_more => Duration::ZERO,
+            false => Duration::from_secs(interval.min(EAGER)),
+        }
     }
 
     /// Looks at ourselves through the tunnel, after a pause.
     fn look(&self, course: &Course, pause: Duration) -> Check {
-        let Some(url) = course.url.clone() else { return futures::future::pending().boxed() };
+        let Some(url) = course.url().cloned() else { return futures::future::pending().boxed() };
         let instance = self.settings.instance.clone();
         let limit = Duration::from_secs(self.settings.tunnel.check_interval_seconds.clamp(1, CHECK_LIMIT));
         async move {
@@ -197,11 +237,19 @@ impl Incarnation<'_> {
 }
 
 impl Course {
+    fn url(&self) -> Option<&Url> {
+        self.candidates.get(self.current)
+    }
+
+    fn is_new(&self, url: &Url) -> bool {
+        self.candidates.len() < CANDIDATES && !self.candidates.contains(url)
+    }
+
     fn end(&self, failure: String) -> End {
         End { failure, granted: self.granted, ..End::default() }
     }
 
-    /// Counts; the reason to give the client up, if there is one.
+    /// Counts, and goes on to the next candidate while none was ours; the reason to give the client up, if there is one.
     fn judge(&mut self, verdict: &Verdict) -> Option<String> {
         let failure = match verdict {
             Verdict::Ours => {
@@ -211,6 +259,9 @@ impl Course {
             Verdict::Unreachable(failure) | Verdict::Foreign(failure) => failure,
         };
         self.failures += 1;
+        if !self.was_up {
+            self.current = (self.current + 1) % self.candidates.len().max(1);
+        }
         let is_over = if self.was_up { self.failures >= PATIENCE } else { Instant::now() >= self.deadline };
         is_over.then(|| failure.clone())
     }

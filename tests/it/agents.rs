@@ -115,7 +115,11 @@ async fn cli_several_agents_are_interrupted_at_once() {
         app.post("/agents/interrupt", &bad).await.problem(422, "validation_failed");
     }
     let some = app.post("/agents/interrupt", &json!({"agent_ids": [one["id"], idle["id"]]})).await.expect(200);
-    assert_eq!(some, json!({"interrupted": [one["id"]], "still_stopping": [], "were_idle": [idle["id"]]}));
+    assert_eq!(
+        (&some["interrupted"], &some["still_stopping"], &some["were_idle"]),
+        (&json!([one["id"]]), &json!([]), &json!([idle["id"]]))
+    );
+    assert!(some["next_step"].as_str().is_some_and(|step| step.contains("send_message")), "{some}");
     let all = app.post("/agents/interrupt", &json!({"all": true})).await.expect(200);
     assert_eq!(all["interrupted"], json!([two["id"]]), "{all}");
     assert_eq!(app.ended(&second).await["status"], "cancelled");

@@ -1,6 +1,7 @@
 //! What `deploy/` holds: the guardian at work, and files that name others.
 
 mod files;
+mod proxies;
 
 use crate::{
     support::{TestApp, until},
@@ -9,6 +10,7 @@ use crate::{
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -22,11 +24,17 @@ async fn app() -> TestApp {
 
 /// The guardian of this server, patient for two looks; each restart leaves a line in the file `restarts` or `tunnels`.
 fn guardian(app: &TestApp, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+    let mut command = guardian_of_unit(app, arguments, settings);
+    command.args(["sh", "-c", concat!(env!("CARGO_BIN_EXE_mas"), " config >settings; echo $? >>restarts")]);
+    command
+}
+
+/// The same without a command that restarts: it is for the unit `mas` of systemd.
+fn guardian_of_unit(app: &TestApp, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new("bash");
     command
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/guardian.sh"))
         .args(arguments)
-        .args(["sh", "-c", concat!(env!("CARGO_BIN_EXE_mas"), " config >settings; echo $? >>restarts")])
         .current_dir(app.dir.path())
         .env_clear()
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
@@ -41,7 +49,11 @@ fn guardian(app: &TestApp, arguments: &[&str], settings: &[(&str, &str)]) -> Com
 
 /// Exit code and words of one call.
 async fn once(app: &TestApp, arguments: &[&str], settings: &[(&str, &str)]) -> (i32, String) {
-    let output = guardian(app, arguments, settings).output().await.expect("ran");
+    outcome(guardian(app, arguments, settings)).await
+}
+
+async fn outcome(mut command: Command) -> (i32, String) {
+    let output = command.output().await.expect("ran");
     let words = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().expect("a code"), words)
 }
@@ -85,7 +97,11 @@ async fn the_guardian_looks_once_and_says_by_its_exit_code_how_things_stand() {
     assert_eq!(once(&app, &["--once"], &known).await.0, 1);
     assert_eq!(lines(&app, "restarts"), ["0"], "what the guardian reads is in the environment of `mas`, which starts with it");
     assert_eq!(once(&app, &["--onse"], &[]).await.0, 64);
-    assert_eq!(once(&app, &["--once"], &[("FAILURES", "0")]).await.0, 64);
+    for nonsense in [("FAILURES", "0"), ("MAS_URL", "nonsense"), ("MAS_URL", "http://"), ("MAS_PUBLIC_URL", "mas.example.com")] {
+        let (code, words) = once(&app, &["--once"], &[nonsense]).await;
+        assert!(code == 64 && words.contains(nonsense.0), "{words}");
+    }
+    assert_eq!(lines(&app, "restarts").len(), 1);
 }
 
 /// A guardian that watches; its words are in a file.
@@ -139,4 +155,39 @@ async fn the_guardian_watches_restarts_what_is_down_and_stops_at_a_word() {
     kill_process(watch.pid, Signal::TERM).expect("signalled");
     assert!(watch.process.wait().await.expect("reaped").success());
     watch.says("stopped", 1).await;
+}
+
+#[tokio::test]
+async fn the_guardian_of_a_gateway_that_ended_in_order_looks_at_no_other() {
+    let mut app = app().await;
+    let local = app.address.clone();
+    let (mut watch, by_itself) = (Watch::start(&app), [("MAS_URL", "")]);
+    watch.says("the gateway answers", 1).await;
+    assert_eq!(once(&app, &["--check"], &by_itself).await.0, 0);
+    assert!(app.stop().success() && !app.data_dir().join("address").exists());
+    watch.says(&format!("no answer from http://{local}/health"), 1).await;
+    let (code, words) = once(&app, &["--check"], &by_itself).await;
+    assert!(code == 1 && words.contains("no gateway runs with the data directory"), "{words}");
+    kill_process(watch.pid, Signal::TERM).expect("signalled");
+    assert!(watch.process.wait().await.expect("reaped").success());
+}
+
+#[tokio::test]
+async fn the_guardian_leaves_a_unit_alone_that_was_stopped() {
+    let mut app = app().await;
+    let tools = app.dir.path().join("tools");
+    fs::create_dir(&tools).expect("made");
+    let script = "#!/bin/sh\nif [ \"$1\" = is-active ]; then cat state; exit 3; fi\necho \"$@\" >>restarts\n";
+    fs::write(tools.join("systemctl"), script).expect("written");
+    fs::set_permissions(tools.join("systemctl"), fs::Permissions::from_mode(0o755)).expect("executable");
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").expect("a path"));
+    app.kill();
+    for (state, said, restarts) in
+        [("inactive", "left alone", 0), ("failed", "restarting the gateway", 1), ("activating", "restarting", 2)]
+    {
+        fs::write(app.dir.path().join("state"), state).expect("written");
+        let (code, words) = outcome(guardian_of_unit(&app, &["--once"], &[("PATH", &path)])).await;
+        assert!(code == 1 && words.contains(said), "{state}: {words}");
+        assert_eq!(lines(&app, "restarts"), vec!["restart mas"; restarts], "{state}");
+    }
 }

@@ -3,7 +3,7 @@
 use crate::support::TestApp;
 use serde_json::{Value, json};
 use std::{
-    io::Write,
+    io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -110,6 +110,15 @@ fn what_cannot_be_read_ends_with_2_and_says_what_to_give() {
         let (code, report, words) = run(&dir, &["lint", source]);
         assert_eq!((code, report.as_str()), (2, ""), "{source}: {words}");
         assert!(words.starts_with(&format!("error: {source}: ")) && words.contains(word) && words.contains("give"), "{words}");
+        for json in [&["--json"][..], &["--format", "json"]] {
+            let (code, report, words_beside) = run(&dir, &[&["lint", source], json].concat());
+            let report: Value = serde_json::from_str(&report).expect("JSON");
+            assert_eq!((code, &words_beside), (2, &words));
+            assert_eq!((&report["document"], &report["errors"], &report["warnings"]), (&json!(source), &json!(1), &json!(0)));
+            let finding = &report["findings"][0];
+            assert_eq!((&finding["rule"], &finding["pointer"]), (&json!("document-unreadable"), &json!("")));
+            assert!(finding["found"].as_str().is_some_and(|found| found.contains(word)), "{finding}");
+        }
     }
 }
 
@@ -170,7 +179,7 @@ fn setup_prints_the_sheet_for_the_public_url_in_use() {
     let instructions = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("gpt-instructions.md")).expect("there");
     std::fs::write(data.join("public-url"), "https://tunnel.example.com\n").expect("written");
     let (code, sheet, words) = setup(&[], None);
-    assert!(code == 0 && words.is_empty() && sheet.contains(instructions.trim_end()), "{sheet}{words}");
+    assert!(code == 1 && words.contains("Start the server") && sheet.contains(instructions.trim_end()), "{sheet}{words}");
     assert!(sheet.contains("\nhttps://tunnel.example.com/openapi-actions.json\n") && sheet.contains("/privacy\n"), "{sheet}");
     // The setting goes before the tunnel, the flag before both.
     let (_, sheet, _) = setup(&["--format", "json"], Some("https://set.example.com"));
@@ -182,7 +191,40 @@ fn setup_prints_the_sheet_for_the_public_url_in_use() {
     let (code, _, words) = setup(&[], Some("mas.example.com"));
     assert!(code == 1 && words.contains("server.public_url"), "{words}");
     let (code, _, words) = setup(&["--url", "https://localhost"], None);
-    assert!(code == 0 && words.contains("server-local"), "{words}");
+    assert!(code == 1 && words.contains("server-local"), "{words}");
+    let (code, sheet, words) = setup(&["--format", "json"], Some("HTTPS://Set.Example.COM:443/"));
+    assert_eq!((code, schema(&sheet).as_deref(), words.as_str()), (0, Some("https://set.example.com/openapi-actions.json"), ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn setup_says_how_the_tunnel_stands() {
+    let url = "https://tunnel.example.com";
+    for (tunnel, code, words) in [
+        (json!({"state": "up", "url": url}), 0, ""),
+        (
+            json!({"state": "up", "url": url, "changed_at": "2026-01-01T00:00:00Z", "next_step": "Import it again."}),
+            0,
+            "Import it again.",
+        ),
+        (
+            json!({"state": "foreign", "url": url, "failure": "another answers", "next_step": "Make a new key."}),
+            1,
+            "Make a new key.",
+        ),
+        (json!({"state": "up", "url": "https://other.example.com"}), 1, "Start the server"),
+    ] {
+        let dir = dir();
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).expect("made");
+        std::fs::write(data.join("public-url"), format!("{url}\n")).expect("written");
+        let health = json!({"status": "ok", "tunnel": tunnel}).to_string().into_bytes();
+        let server = serve(vec![("200 OK", health)]).await;
+        let address = server.trim_start_matches("http://").trim_end_matches("/openapi.json");
+        std::fs::write(data.join("address"), address).expect("written");
+        let outcome = outcome(&mas(&dir, &["setup"]).arg("--data-dir").arg(&data).output().expect("ran"));
+        assert_eq!(outcome.0, code, "{tunnel}: {outcome:?}");
+        assert!(outcome.2.contains(words) && outcome.2.is_empty() == words.is_empty(), "{tunnel}: {outcome:?}");
+    }
 }
 
 #[tokio::test]
@@ -191,4 +233,39 @@ async fn the_served_document_names_the_public_url_that_is_set() {
     let app = TestApp::with(&settings).await;
     let document = app.get("/openapi-actions.json").await.expect(200);
     assert_eq!(document["servers"], json!([{"url": "https://mas.example.com"}]));
+}
+
+/// The first two lines of the log of a server with this setting; the first one says where it listens.
+fn first_words(app: &TestApp) -> String {
+    let mut server =
+        app.mas(&["serve", "--bind", "127.0.0.1:0", "--log-format", "json"]).stderr(Stdio::piped()).spawn().expect("starts");
+    let lines = BufReader::new(server.stderr.take().expect("piped")).lines();
+    let words: Vec<String> = lines.take(2).map_while(Result::ok).collect();
+    server.kill().expect("ended");
+    server.wait().expect("reaped");
+    words.join("\n")
+}
+
+#[tokio::test]
+async fn a_public_url_that_the_importer_refuses_is_told_at_the_start_and_by_doctor() {
+    let mut app = TestApp::prepared(&[("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude")]).await;
+    for (url, rule, title) in [
+        ("https://localhost", "server-local", "cannot be reached from the internet"),
+        ("https://mas.example.com:8443", "server-port", "names a port"),
+    ] {
+        app.set("MAS_SERVER__PUBLIC_URL", url);
+        let words = first_words(&app);
+        assert!(words.contains("\"WARN\"") && words.contains("server.public_url: ") && words.contains(rule), "{url}: {words}");
+        let report = app.mas(&["doctor"]).output().expect("ran");
+        let report = String::from_utf8_lossy(&report.stdout).into_owned();
+        assert!(
+            report.lines().any(|line| line.starts_with("FAIL  public URL") && line.contains(url) && line.contains(title)),
+            "{report}"
+        );
+    }
+    app.set("MAS_SERVER__PUBLIC_URL", "HTTPS://Mas.Example.COM");
+    let words = first_words(&app);
+    assert!(words.contains("listening") && !words.contains("server.public_url"), "{words}");
+    app.launch();
+    assert_eq!(app.get("/openapi-actions.json").await.expect(200)["servers"], json!([{"url": "https://mas.example.com"}]));
 }

@@ -55,9 +55,18 @@ async fn up(settings: &[(&str, &str)]) -> (TestApp, Service, PathBuf) {
     let service = Service::start().await;
     fs::write(place.join("url"), service.url("granted")).expect("written");
     app.launch();
-    service.forward_to(&app.address);
+    forward(&service, &place, 1).await;
     tunnel_until(&app, |tunnel| tunnel["state"] == "up").await;
     (app, service, place)
+}
+
+/// Lets the service pass requests to the address that the `nth` client was told.
+async fn forward(service: &Service, place: &Path, nth: usize) -> String {
+    until("the client is started", || starts(place) >= nth).await;
+    let started = fs::read_to_string(place.join("starts")).expect("started");
+    let address = format!("127.0.0.1:{}", started.lines().last().and_then(|line| line.split(' ').next()).expect("a port"));
+    service.forward_to(&address);
+    address
 }
 
 async fn tunnel(app: &TestApp) -> Value {
@@ -123,7 +132,8 @@ async fn the_url_is_learnt_and_told_everywhere_and_nothing_is_left_at_the_end() 
     assert_eq!(server_entry(&app).await, url);
     let file = app.data_dir().join("public-url");
     assert_eq!(fs::read_to_string(&file).expect("written").trim(), url);
-    assert_eq!(fs::read_to_string(place.join("starts")).expect("started").trim(), format!("{} granted", port(&app)));
+    let started = fs::read_to_string(place.join("starts")).expect("started");
+    assert!(started.trim().ends_with(" granted") && !started.starts_with(port(&app)), "an address of its own: {started}");
     assert!(!living(&app).is_empty());
     assert!(app.stop().success());
     assert_eq!(living(&app), Vec::<u32>::new());
@@ -139,7 +149,7 @@ async fn a_client_that_exits_is_started_again_and_a_new_url_is_announced() {
     let (app, service, place) = up(&[]).await;
     let first = tunnel(&app).await;
     let other = Service::start().await;
-    other.forward_to(&app.address);
+    forward(&other, &place, 1).await;
     fs::write(place.join("url"), other.url("granted")).expect("written");
     fs::write(place.join("exit"), "").expect("written");
     let down = tunnel_until(&app, |tunnel| tunnel["state"] == "down").await;
@@ -303,6 +313,42 @@ async fn strangers_behind_the_tunnel_lock_nobody_out() {
     let (app, service, _place) = up(&[("MAS_LIMITS__FAILED_AUTH_PER_MINUTE", "3")]).await;
     let host = service.url("granted").replace("http://", "");
     strangers_lock_nobody_out(&app, ("host", &host)).await;
+}
+
+#[tokio::test]
+async fn what_comes_through_the_tunnel_is_never_local_whatever_it_says() {
+    let (app, service, place) = up(&[("MAS_LIMITS__FAILED_AUTH_PER_MINUTE", "3")]).await;
+    let address = forward(&service, &place, 1).await;
+    let outside = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let mut codes = vec![];
+    for _ in 0..5 {
+        let guess =
+            outside.get(format!("http://{address}/tasks")).header("x-mas-key", "mas_wrong_key").header("host", "localhost");
+        codes.push(guess.send().await.expect("answered").status().as_u16());
+    }
+    assert_eq!(codes, [403, 403, 403, 429, 429]);
+    let own = app.request_as(Some("mas_wrong_key"), Method::GET, "/tasks");
+    assert_eq!(app.send(own).await.status, 403, "this machine's own mistakes are counted apart");
+}
+
+#[tokio::test]
+async fn links_that_a_client_greets_with_are_tried_and_not_told() {
+    let greeting = "echo 'Read http://127.0.0.1:9/docs and http://127.0.0.1:9/more first.'\necho \"connecting\"";
+    let (mut app, place) = prepared(&CLIENT.replacen("echo \"connecting\"", greeting, 1), &[OFTEN]).await;
+    app.set("MAS_TUNNEL__CLIENT", "'client/client.sh' {port}");
+    app.launch();
+    let told = tunnel_until(&app, |tunnel| tunnel["state"] == "unreachable").await;
+    assert!(says(&told, "failure", "http://127.0.0.1:9") && told["url"].is_null(), "{told}");
+    assert!(!app.data_dir().join("public-url").exists());
+    let setup = app.mas(&["gpt", "setup"]).output().expect("ran");
+    assert!(!setup.status.success(), "nothing to paste yet");
+
+    let service = Service::start().await;
+    fs::write(place.join("url"), service.url("granted")).expect("written");
+    fs::write(place.join("exit"), "").expect("written");
+    forward(&service, &place, 2).await;
+    let up = tunnel_until(&app, |tunnel| tunnel["state"] == "up").await;
+    assert_eq!(up["url"], service.url("granted"), "the second one it names: {up}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 /// What `ChatGPT` can do. Each says by `x-openai-isConsequential` whether people are asked first. Left out is what another
 /// one does as well; the importer takes at most 30.
-pub(super) const OPERATIONS: [&str; 29] = [
+pub(super) const OPERATIONS: [&str; 30] = [
     "create_task",
     "list_tasks",
     "get_task",
@@ -30,6 +30,7 @@ pub(super) const OPERATIONS: [&str; 29] = [
     "list_workflows",
     "run_workflow",
     "get_workflow_run",
+    "read_workflow_run_file",
     "cancel_workflow_run",
     "answer_workflow_run",
     "run_sparc",

@@ -1,6 +1,7 @@
 //! What both documents promise, asserted without a server.
 
 mod instructions;
+mod texts;
 
 use super::{actions::openapi_actions, openapi};
 use serde_json::Value;

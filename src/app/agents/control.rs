@@ -54,7 +54,7 @@ pub struct InterruptAgents {
 
 /// What became of a request to interrupt several agents.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"interrupted": ["agent_0193f2a87c3e7d10b5a1c2d3e4f50617"], "still_stopping": [], "were_idle": []}))]
+#[schema(example = json!({"interrupted": ["agent_0193f2a87c3e7d10b5a1c2d3e4f50617"], "still_stopping": [], "were_idle": [], "next_step": "The turns have stopped. send_message gives the agents work again."}))]
 pub struct InterruptedAgents {
     /// Agents whose turn was stopped.
     pub interrupted: Vec<AgentId>,
@@ -62,6 +62,8 @@ pub struct InterruptedAgents {
     pub still_stopping: Vec<AgentId>,
     /// Agents that had no turn to stop.
     pub were_idle: Vec<AgentId>,
+    /// What to do next, in words.
+    pub next_step: String,
 }
 
 /// How long to wait for an agent to end.
@@ -123,7 +125,8 @@ impl App {
             let now = self.find_agent(who, agent.id).await?;
             Ok::<_, AppError>((agent.id, was_working, is_stopping(&now)))
         });
-        let mut answer = InterruptedAgents { interrupted: vec![], still_stopping: vec![], were_idle: vec![] };
+        let mut answer =
+            InterruptedAgents { interrupted: vec![], still_stopping: vec![], were_idle: vec![], next_step: String::new() };
         for outcome in futures::future::join_all(stopping).await {
             match outcome? {
                 (id, true, false) => answer.interrupted.push(id),
@@ -131,6 +134,13 @@ impl App {
                 (id, false, _) => answer.were_idle.push(id),
             }
         }
+        answer.next_step = match (answer.still_stopping.as_slice(), answer.interrupted.as_slice()) {
+            ([first, ..], _) => format!(
+                "Some turns are still stopping. Call get_agent with the id {first} and wait_seconds=40, and so on for those in still_stopping."
+            ),
+            ([], []) => "No turn was running. send_message gives an agent work.".to_owned(),
+            ([], _) => "The turns have stopped. send_message gives the agents work again.".to_owned(),
+        };
         Ok(answer)
     }
 

@@ -29,7 +29,7 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"agent_type": "coder", "name": "login-coder", "project": "default", "system_prompt": "Prefer small commits.", "idempotency_key": "login-coder-1"}))]
 pub struct CreateAgent {
-    /// Its role: planner, coder, reviewer, tester, researcher, architect, analyst, optimizer, documenter, coordinator, or one of `list_roles`. Left out: coder.
+    /// Its role: planner, coder, reviewer, tester, researcher, architect, analyst, optimizer, documenter, coordinator, or a role of the gateway's own. Left out: coder.
     #[schema(nullable = false)]
     pub agent_type: Option<AgentType>,
     /// A readable name, at most 100 characters. Left out: the role and some digits.

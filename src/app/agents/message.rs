@@ -106,12 +106,11 @@ impl App {
     pub async fn send_message(&self, who: &Principal, id: AgentId, request: SendMessage) -> Result<CreatedTask, AppError> {
         let agent = self.find_agent(who, id).await?;
         let files = request.files.clone().unwrap_or_default();
-        let (mut task, wait) = request.validate(who, &agent, self.settings.task_timeout_seconds)?;
+        let (task, wait) = request.validate(who, &agent, self.settings.task_timeout_seconds)?;
         let mut quota = self.settings.quota(who);
         if !agent.durable {
             quota.keeps = Some((agent.key_id, self.limits_of(&agent).await?));
         }
-        self.take_files(&mut task, &files).await?;
-        self.insert_task(who, task, quota, wait).await
+        self.make_task(who, task, files, quota, wait).await
     }
 }

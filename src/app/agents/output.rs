@@ -53,7 +53,7 @@ pub struct OutputPiece {
 
 /// A page of an agent's output, oldest first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"output": [{"seq": 3, "at": "2026-11-20T10:00:04Z", "kind": "message", "text": "I will look at the server first."}, {"seq": 4, "at": "2026-11-20T10:00:05Z", "kind": "tool_call", "text": "Read {\"file_path\":\"src/main.rs\"}"}], "next_cursor": 4, "has_more": false, "status": "busy"}))]
+#[schema(example = json!({"output": [{"seq": 3, "at": "2026-11-20T10:00:04Z", "kind": "message", "text": "I will look at the server first."}, {"seq": 4, "at": "2026-11-20T10:00:05Z", "kind": "tool_call", "text": "Read {\"file_path\":\"src/main.rs\"}"}], "next_cursor": 4, "has_more": false, "status": "busy", "next_step": "The agent works. Call get_agent_output with after=4 and wait_seconds=40 for what it writes next."}))]
 pub struct OutputPage {
     /// The pieces.
     pub output: Vec<OutputPiece>,
@@ -63,6 +63,8 @@ pub struct OutputPage {
     pub has_more: bool,
     /// Where the agent stands.
     pub status: AgentStatus,
+    /// What to do next, in words.
+    pub next_step: String,
 }
 
 impl App {
@@ -76,7 +78,8 @@ impl App {
             let (output, has_more) = self.read_output(id, after, limit).await?;
             if !output.is_empty() || !status.is_live() || !waiter.changed().await {
                 let next_cursor = output.last().map_or(after, |piece| piece.seq);
-                return Ok(OutputPage { output, next_cursor, has_more, status });
+                let next_step = next_step(status, next_cursor, has_more);
+                return Ok(OutputPage { output, next_cursor, has_more, status, next_step });
             }
         }
     }
@@ -103,6 +106,19 @@ impl App {
     }
 }
 
+fn next_step(status: AgentStatus, cursor: i64, has_more: bool) -> String {
+    match status {
+        _ if has_more => format!("There is more. Call get_agent_output with after={cursor} to read on."),
+        AgentStatus::Starting | AgentStatus::Busy | AgentStatus::Interrupting => {
+            format!("The agent works. Call get_agent_output with after={cursor} and wait_seconds=40 for what it writes next.")
+        }
+        AgentStatus::Idle | AgentStatus::Parked => "The agent is at rest. send_message gives it work.".to_owned(),
+        AgentStatus::Terminated | AgentStatus::Failed | AgentStatus::Lost => {
+            "The agent has ended; nothing more comes. resume_agent brings it back with its conversation.".to_owned()
+        }
+    }
+}
+
 /// An event as a person would want to read it; nothing for kinds that are not output.
 fn readable(kind: &EventKind) -> Option<String> {
     match kind {
@@ -122,6 +138,13 @@ fn readable(kind: &EventKind) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_on_says_how_to_follow_it() {
+        assert!(next_step(AgentStatus::Busy, 7, false).contains("after=7 and wait_seconds=40"));
+        assert!(next_step(AgentStatus::Terminated, 7, true).contains("get_agent_output with after=7 to"));
+        assert!(!next_step(AgentStatus::Parked, 7, false).contains("wait_seconds"));
+    }
 
     #[test]
     fn output_reads_like_a_transcript() {

@@ -73,7 +73,7 @@ pub struct AgentResource {
     #[schema(nullable = false)]
     pub turns: Option<i64>,
     /// US dollars of all its turns, by the agent CLI's price table; absent while it reported none. Not in lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "crate::app::money::usd")]
     #[schema(nullable = false)]
     pub cost_usd: Option<f64>,
     /// Tokens of all its turns, as the agent CLI reported them. Not in lists.

@@ -81,7 +81,7 @@ impl From<LoggedEvent> for LogEvent {
 
 /// A page of all events, oldest first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"events": [{"cursor": 1207, "task_id": "task_0193f2a87c3e7d10b5a1c2d3e4f50617", "seq": 3, "at": "2026-11-20T10:00:04Z", "agent_id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "agent_seq": 3, "provenance": "live", "kind": "message", "data": {"text": "I will look at the server first."}}], "next_cursor": 1207, "has_more": false}))]
+#[schema(example = json!({"events": [{"cursor": 1207, "task_id": "task_0193f2a87c3e7d10b5a1c2d3e4f50617", "seq": 3, "at": "2026-11-20T10:00:04Z", "agent_id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "agent_seq": 3, "provenance": "live", "kind": "message", "data": {"text": "I will look at the server first."}}], "next_cursor": 1207, "has_more": false, "next_step": "Call list_events with after=1207 and wait_seconds=40 for what comes next."}))]
 pub struct EventLogPage {
     /// The events.
     pub events: Vec<LogEvent>,
@@ -89,6 +89,19 @@ pub struct EventLogPage {
     pub next_cursor: i64,
     /// Whether there may be more events right now.
     pub has_more: bool,
+    /// What to do next, in words.
+    pub next_step: String,
+}
+
+impl EventLogPage {
+    fn new(events: Vec<LogEvent>, next_cursor: i64, has_more: bool) -> Self {
+        let next_step = if has_more {
+            format!("There may be more. Call list_events with after={next_cursor} to read on.")
+        } else {
+            format!("Call list_events with after={next_cursor} and wait_seconds=40 for what comes next.")
+        };
+        Self { events, next_cursor, has_more, next_step }
+    }
 }
 
 /// A checked selection of events.
@@ -195,7 +208,7 @@ impl App {
                 let event = LogEvent::from(row);
                 used += json_chars(&event) + 1;
                 if !events.is_empty() && (events.len() >= limit as usize || used > chars) {
-                    return Ok(EventLogPage { events, next_cursor, has_more: true });
+                    return Ok(EventLogPage::new(events, next_cursor, true));
                 }
                 next_cursor = event.cursor;
                 events.push(event);
@@ -205,7 +218,7 @@ impl App {
                 windows += 1;
             }
         }
-        Ok(EventLogPage { events, next_cursor, has_more: next_cursor < head })
+        Ok(EventLogPage::new(events, next_cursor, next_cursor < head))
     }
 }
 

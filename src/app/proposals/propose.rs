@@ -209,6 +209,7 @@ impl Propose {
             let field = format!("options[{index}]");
             refusals.line(&field, option, SECTION_CHARS);
             refusals.check(known.insert(canonical(option)), &field, || {
+                let option = crate::app::size::excerpt(option, 100);
                 format!("`{option}` is there already; options differ by more than case, spacing and closing punctuation")
             });
         }

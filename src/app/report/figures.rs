@@ -18,6 +18,7 @@ pub struct Window {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Figure {
     /// The number.
+    #[serde(serialize_with = "crate::app::money::rounded")]
     pub value: f64,
     /// What is counted: ratio (0 to 1), tasks, agents, tokens, usd.
     pub unit: &'static str,
@@ -82,7 +83,7 @@ pub struct ModelSpent {
     /// Runs begun.
     pub runs: i64,
     /// US dollars; absent when the CLI reported none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "crate::app::money::usd")]
     #[schema(nullable = false)]
     pub cost_usd: Option<f64>,
     /// Tokens of all model requests; absent when the CLI reported none.

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 /// An agent of a swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SwarmAgent {
-    /// The agent, for `get_agent`, `send_message` and `interrupt_agent`.
+    /// The agent, for `get_agent`, `send_message` and `interrupt_agents`.
     pub id: AgentId,
     /// Its name.
     pub name: String,
@@ -99,12 +99,12 @@ pub struct SwarmResource {
     pub tasks: SwarmTasks,
     /// Messages between its agents and with you.
     pub messages: i64,
-    /// Circles of agents waiting for one another that the gateway has broken; `list_team_messages` shows each.
+    /// Circles of agents waiting for one another that the gateway has broken; each is among the messages of the team.
     pub circles_broken: i64,
     /// Turns its agents have begun.
     pub turns: i64,
     /// US dollars of its turns, by the agent CLI's price table; absent while it reported none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "crate::app::money::usd")]
     #[schema(nullable = false)]
     pub cost_usd: Option<f64>,
     /// Tokens of its turns, as the agent CLI reported them.
@@ -155,12 +155,12 @@ fn health(
     }
     for (agent_type, count) in &totals.unassigned {
         if !members.iter().any(|agent| super::can_work(agent) && agent.agent_type == *agent_type) {
-            reasons.push(format!("{count} tasks wait for a {agent_type}, and it has none (scale_swarm)"));
+            reasons.push(format!("{count} tasks wait for a {agent_type}, and it has none"));
         }
     }
     if totals.open_circles > 0 {
         let count = totals.open_circles;
-        reasons.push(format!("in {count} broken circles of delegation the last agent has not answered yet (list_team_messages)"));
+        reasons.push(format!("in {count} broken circles of delegation the last agent has not answered yet"));
     }
     if let Some(failure) = latest.and_then(|run| run.failure.as_ref()) {
         reasons.push(format!("its newest run failed: {}", failure.detail));

@@ -35,7 +35,7 @@ pub struct CreateTask {
     /// The prompt: everything the agent has to know, at most 60,000 characters.
     #[schema(min_length = 1, max_length = 60000)]
     pub description: String,
-    /// The role of the agent: planner, coder, reviewer, tester, researcher, architect, analyst, optimizer, documenter, coordinator, or one of `list_roles`. Left out: coder.
+    /// The role of the agent: planner, coder, reviewer, tester, researcher, architect, analyst, optimizer, documenter, coordinator, or a role of the gateway's own. Left out: coder.
     #[schema(nullable = false)]
     pub agent_type: Option<AgentType>,
     /// The CLI to do it. Left out: that of the role.

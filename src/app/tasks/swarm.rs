@@ -37,9 +37,7 @@ impl App {
                 _ => types.into_iter().collect::<Vec<_>>().join(", "),
             };
             let why = if swarm.auto_scale { "it has as many agents as it may" } else { "it does not scale itself (auto_scale)" };
-            format!(
-                "the swarm has no {wanted}, and {why}; it has: {there_are}. Name one of these, or add a {wanted} (scale_swarm)"
-            )
+            format!("the swarm has no {wanted}, and {why}; it has: {there_are}. Name one of these, or add a {wanted} to it")
         });
         refusals.finish()?;
         Ok(Some(swarm))

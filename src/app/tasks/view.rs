@@ -66,7 +66,7 @@ pub struct TaskResource {
     #[schema(nullable = false)]
     pub usage: Option<Usage>,
     /// US dollars, by the agent CLI's price table.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "crate::app::money::usd")]
     #[schema(nullable = false)]
     pub cost_usd: Option<f64>,
     /// Tokens of every model request, sub-agents and cached ones included, as the agent CLI reported them.
@@ -250,7 +250,7 @@ fn next_step(task: &Task) -> String {
             "The gateway repeated the turn as often as it may; failure.detail says what went wrong. Create the task again when the provider is back."
         }
         TaskStatus::Created if task.swarm_id.is_some() && task.agent_id.is_none() => {
-            "The task waits for the next free agent of its type in its swarm; scale_swarm adds agents. Call get_task with this id and wait_seconds=40, again until it has ended."
+            "The task waits for the next free agent of its type in its swarm; get_swarm_status shows who works. Call get_task with this id and wait_seconds=40, again until it has ended."
         }
         TaskStatus::Created if task.mode.is_some() => {
             "The message waits for its agent. Call get_task with this id and wait_seconds=40, again until it has ended."

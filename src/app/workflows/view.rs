@@ -200,7 +200,7 @@ pub struct WorkflowRunResource {
     #[schema(nullable = false)]
     pub turns: Option<i64>,
     /// US dollars of its turns, by the agent CLI's price table; absent while it reported none. Not in lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "crate::app::money::usd")]
     #[schema(nullable = false)]
     pub cost_usd: Option<f64>,
     /// Tokens of its turns, as the agent CLI reported them. Not in lists.
@@ -252,7 +252,9 @@ fn next_step(run: &WorkflowRun, questions: &[QuestionResource]) -> String {
                 open.join(", ")
             )
         }
-        WorkflowRunStatus::Complete => "Report the result. Details are in the stages' tasks (get_task) and the files.".into(),
+        WorkflowRunStatus::Complete => {
+            "Report the result. Details are in the stages' tasks (get_task) and the files (read_workflow_run_file).".into()
+        }
         WorkflowRunStatus::Failed => {
             "Tell the user why (failure, and the stage that failed), then begin a new run if wanted.".into()
         }

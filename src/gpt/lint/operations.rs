@@ -4,15 +4,15 @@ use super::{Linter, bodies, entries, parameters, quote};
 use crate::gpt::rules::{
     CONSEQUENTIAL_DELETE, CONSEQUENTIAL_GET, CONSEQUENTIAL_MISSING, CONSEQUENTIAL_TYPE, METHOD, NO_OPERATIONS,
     OPERATION_DUPLICATE, OPERATION_ID_DUPLICATE, OPERATION_ID_INVALID, OPERATION_ID_MISSING, OPERATION_LIMIT,
-    OPERATION_TEXT_LONG, OPERATION_TEXT_MISSING, PATH_SLASH, SERVER_NESTED,
+    OPERATION_TEXT_LONG, OPERATION_TEXT_MISSING, PATH_REFERENCE, PATH_SLASH, SERVER_NESTED,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Methods actions have.
 pub(super) const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
-/// Methods of `OpenAPI` that actions do not have.
-const SKIPPED: [&str; 3] = ["head", "options", "trace"];
+/// What else stands beside them.
+const FIELDS: [&str; 4] = ["summary", "description", "servers", "parameters"];
 const MOST: usize = 30;
 const MOST_CHARS: usize = 300;
 const MOST_ID_CHARS: usize = 64;
@@ -29,15 +29,19 @@ pub(super) fn check(linter: &mut Linter) {
         if let Some(earlier) = shapes.insert(shape(path), path) {
             linter.report(&OPERATION_DUPLICATE, &pointer, format!("the same as {earlier}"));
         }
+        if let Some(reference) = item.get("$ref") {
+            linter.report(&PATH_REFERENCE, &pointer, quote(reference));
+        }
+        let Some((item, pointer)) = linter.follow(&pointer) else { continue };
         if item.get("servers").is_some() {
             linter.report(&SERVER_NESTED, &format!("{pointer}/servers"), quote(&item["servers"]));
         }
-        let shared = parameters::check(linter, item.get("parameters"), &format!("{pointer}/parameters"));
+        let shared = parameters::check(linter, &format!("{pointer}/parameters"));
         for (method, operation, pointer) in entries(Some(item), &pointer) {
-            if SKIPPED.contains(&method.to_ascii_lowercase().as_str()) {
-                linter.report(&METHOD, &pointer, method);
-            }
             if !METHODS.contains(&method.as_str()) {
+                if !FIELDS.contains(&method.as_str()) && !method.starts_with("x-") {
+                    linter.report(&METHOD, &pointer, method);
+                }
                 continue;
             }
             count += 1;
@@ -46,10 +50,10 @@ pub(super) fn check(linter: &mut Linter) {
             if operation.get("servers").is_some() {
                 linter.report(&SERVER_NESTED, &format!("{pointer}/servers"), quote(&operation["servers"]));
             }
-            let mut declared = parameters::check(linter, operation.get("parameters"), &format!("{pointer}/parameters"));
+            let mut declared = parameters::check(linter, &format!("{pointer}/parameters"));
             declared.extend(shared.iter().cloned());
             parameters::check_path(linter, path, &declared, &pointer);
-            bodies::check_request(linter, operation, &pointer);
+            bodies::check_request(linter, &format!("{pointer}/requestBody"));
             bodies::check_responses(linter, operation, &pointer);
         }
     }
@@ -74,6 +78,7 @@ fn check_names<'a>(linter: &mut Linter<'a>, operation: &'a Value, pointer: &str,
     let place = format!("{pointer}/operationId");
     match operation.get("operationId") {
         Some(Value::String(id)) if !id.is_empty() => {
+            linter.operations.insert(pointer.to_owned(), id.clone());
             let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
             if !plain || id.chars().count() > MOST_ID_CHARS {
                 linter.report(

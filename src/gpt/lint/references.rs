@@ -1,14 +1,14 @@
-//! References: each leads to a place in this document, none to itself.
+//! References: each leads to a place in this document, none to one that contains it.
 
-use super::{Linter, entries, items};
-use crate::gpt::rules::{REFERENCE_CIRCULAR, REFERENCE_DANGLING, REFERENCE_REMOTE};
+use super::{Linter, entries, items, quote};
+use crate::gpt::rules::{REFERENCE_CIRCULAR, REFERENCE_DANGLING, REFERENCE_REMOTE, REFERENCE_SIBLINGS};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Keywords whose value is data, in which `$ref` means nothing.
 const DATA: [&str; 5] = ["example", "examples", "default", "const", "enum"];
 /// Keywords whose value has names as keys, not keywords.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "properties",
     "patternProperties",
     "$defs",
@@ -20,6 +20,8 @@ const NAMES: [&str; 14] = [
     "headers",
     "securitySchemes",
     "paths",
+    "pathItems",
+    "webhooks",
     "content",
     "callbacks",
     "links",
@@ -27,39 +29,37 @@ const NAMES: [&str; 14] = [
 /// Where references to component schemas lead.
 pub(super) const SCHEMAS: &str = "#/components/schemas/";
 
-/// A reference: where it stands and what it says.
-struct Reference<'a> {
-    pointer: String,
-    target: &'a str,
-}
+/// Where `$ref` stands, and the object that has it.
+type Reference<'a> = (String, &'a Value);
 
 pub(super) fn check(linter: &mut Linter) {
     let mut references = vec![];
     collect(linter.root, "", false, &mut references);
-    for Reference { pointer, target } in &references {
-        match target.strip_prefix('#') {
-            None => linter.report(&REFERENCE_REMOTE, pointer, *target),
-            Some(inside) if linter.root.pointer(inside).is_none() => {
-                linter.report(&REFERENCE_DANGLING, pointer, *target);
+    let mut targets = BTreeMap::new();
+    for (pointer, holder) in &references {
+        let siblings: Vec<&str> =
+            holder.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).filter(|key| *key != "$ref").collect();
+        if let (false, Some(place)) = (siblings.is_empty(), pointer.strip_suffix("/$ref")) {
+            linter.report(&REFERENCE_SIBLINGS, place, siblings.join(", "));
+        }
+        match holder["$ref"].as_str().map(|target| (target, target.strip_prefix('#'))) {
+            None => linter.report(&REFERENCE_DANGLING, pointer, quote(&holder["$ref"])),
+            Some((target, None)) => linter.report(&REFERENCE_REMOTE, pointer, target),
+            Some((target, Some(inside))) if linter.root.pointer(inside).is_none() => {
+                linter.report(&REFERENCE_DANGLING, pointer, target);
             }
-            Some(_) => {}
+            Some((_, Some(inside))) => drop(targets.insert(pointer.clone(), inside)),
         }
     }
-    let graph = graph(&references);
-    let starts = references.iter().filter_map(|reference| holder(&reference.pointer));
-    for pointer in circles(&graph, starts) {
-        let target = linter.root.pointer(&pointer).and_then(Value::as_str).unwrap_or_default();
-        linter.report(&REFERENCE_CIRCULAR, &pointer, target);
+    for pointer in circles(&targets, references.iter().filter_map(|(pointer, _)| targets.get(pointer).copied())) {
+        linter.report(&REFERENCE_CIRCULAR, &pointer, format!("#{}", targets[&pointer]));
     }
-    linter.in_requests = reachable_from_requests(&references, &graph);
 }
 
 fn collect<'a>(value: &'a Value, pointer: &str, names: bool, found: &mut Vec<Reference<'a>>) {
     for (key, inside, place) in entries(Some(value), pointer) {
         if !names && key == "$ref" {
-            if let Some(target) = inside.as_str() {
-                found.push(Reference { pointer: place, target });
-            }
+            found.push((place, value));
         } else if names || !DATA.contains(&key.as_str()) {
             collect(inside, &place, !names && NAMES.contains(&key.as_str()), found);
         }
@@ -69,31 +69,11 @@ fn collect<'a>(value: &'a Value, pointer: &str, names: bool, found: &mut Vec<Ref
     }
 }
 
-/// The name of the component schema a target lies in.
-fn component(target: &str) -> Option<&str> {
-    target.strip_prefix(SCHEMAS).map(|rest| rest.split('/').next().unwrap_or_default())
-}
-
-/// The name of the component schema a pointer lies in.
-fn holder(pointer: &str) -> Option<&str> {
-    pointer.strip_prefix("/components/schemas/")?.split('/').next()
-}
-
-/// Of each component schema, the references in it: pointer and name of the component referred to.
-type Graph<'a> = BTreeMap<&'a str, Vec<(&'a str, &'a str)>>;
-
-fn graph<'a>(references: &'a [Reference<'a>]) -> Graph<'a> {
-    let mut graph = Graph::new();
-    for reference in references {
-        if let (Some(from), Some(to)) = (holder(&reference.pointer), component(reference.target)) {
-            graph.entry(from).or_default().push((&reference.pointer, to));
-        }
-    }
-    graph
-}
-
-/// Pointers of the references that close a circle. Without recursion: chains may be long.
-fn circles<'a>(graph: &Graph<'a>, starts: impl Iterator<Item = &'a str>) -> Vec<String> {
+/// Pointers of the references that close a circle, of those that lead from a pointer to a place. From a place it goes on with
+/// all references in it. Without recursion: chains may be long.
+fn circles<'a>(targets: &BTreeMap<String, &'a str>, starts: impl Iterator<Item = &'a str>) -> Vec<String> {
+    // `0` is the letter after `/`.
+    let inside = |place: &str| targets.range(format!("{place}/")..format!("{place}0"));
     let mut found = vec![];
     // Absent: not seen; true: on the way; false: done.
     let mut open: BTreeMap<&str, bool> = BTreeMap::new();
@@ -102,35 +82,22 @@ fn circles<'a>(graph: &Graph<'a>, starts: impl Iterator<Item = &'a str>) -> Vec<
             continue;
         }
         open.insert(start, true);
-        let mut way = vec![(start, 0)];
-        while let Some((name, at)) = way.pop() {
-            let Some((pointer, to)) = graph.get(name).and_then(|edges| edges.get(at)) else {
-                open.insert(name, false);
+        let mut way = vec![(start, inside(start))];
+        while let Some((place, references)) = way.last_mut() {
+            let Some((pointer, target)) = references.next() else {
+                open.insert(*place, false);
+                way.pop();
                 continue;
             };
-            way.push((name, at + 1));
-            match open.get(to) {
-                Some(true) => found.push((*pointer).to_owned()),
+            match open.get(target) {
+                Some(true) => found.push(pointer.clone()),
                 Some(false) => {}
                 None => {
-                    open.insert(to, true);
-                    way.push((to, 0));
+                    open.insert(*target, true);
+                    way.push((*target, inside(target)));
                 }
             }
         }
     }
     found
-}
-
-fn reachable_from_requests(references: &[Reference], graph: &Graph) -> BTreeSet<String> {
-    let in_body =
-        |reference: &&Reference| reference.pointer.contains("/requestBody/") || reference.pointer.contains("/requestBodies/");
-    let mut waiting: Vec<&str> = references.iter().filter(in_body).filter_map(|reference| component(reference.target)).collect();
-    let mut seen = BTreeSet::new();
-    while let Some(name) = waiting.pop() {
-        if seen.insert(name.to_owned()) {
-            waiting.extend(graph.get(name).into_iter().flatten().map(|(_, to)| *to));
-        }
-    }
-    seen
 }

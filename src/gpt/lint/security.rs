@@ -20,6 +20,24 @@ const PROVIDERS: [&str; 8] = [
     "adobe.io",
 ];
 
+/// Under these labels, countries give names away.
+const CATEGORIES: [&str; 9] = ["ac", "co", "com", "edu", "gov", "ne", "net", "or", "org"];
+/// Domains under which hosts and tunnels give names away.
+const SHARED: [&str; 12] = [
+    "azurewebsites.net",
+    "fly.dev",
+    "github.io",
+    "herokuapp.com",
+    "loca.lt",
+    "netlify.app",
+    "ngrok-free.app",
+    "ngrok.app",
+    "onrender.com",
+    "trycloudflare.com",
+    "vercel.app",
+    "workers.dev",
+];
+
 pub(super) fn check(linter: &mut Linter) {
     let root = linter.root;
     let schemes = entries(root.pointer(SCHEMES), SCHEMES);
@@ -27,15 +45,14 @@ pub(super) fn check(linter: &mut Linter) {
         let names: Vec<&str> = schemes.iter().map(|(name, ..)| name.as_str()).collect();
         linter.report(&SECURITY_COUNT, SCHEMES, names.join(", "));
     }
-    for (_, scheme, pointer) in &schemes {
-        let Some(scheme) = linter.resolve(scheme) else { continue };
+    for (_, scheme, pointer) in linter.entries_behind(root.pointer(SCHEMES), SCHEMES) {
         if !is_offered(scheme) {
-            linter.report(&SECURITY_TYPE, pointer, quote(scheme));
+            linter.report(&SECURITY_TYPE, &pointer, quote(scheme));
         }
-        check_oauth(linter, scheme, pointer);
+        check_oauth(linter, scheme, &pointer);
     }
     let mut places = vec![(root.get("security"), "/security".to_owned())];
-    for (_, item, path) in entries(root.get("paths"), "/paths") {
+    for (_, item, path) in linter.entries_behind(root.get("paths"), "/paths") {
         for (method, operation, pointer) in entries(Some(item), &path) {
             if super::operations::METHODS.contains(&method.as_str()) {
                 places.push((operation.get("security"), format!("{pointer}/security")));
@@ -107,9 +124,37 @@ fn check_oauth(linter: &mut Linter, scheme: &Value, pointer: &str) {
     }
 }
 
-/// The last two labels of a host.
+/// What one owner has: the last two labels of a host, or three where two are everybody's (`co.uk`, `loca.lt`).
 fn domain(host: &str) -> String {
-    let host = host.to_ascii_lowercase();
-    let labels: Vec<&str> = host.rsplit('.').take(2).collect();
-    labels.into_iter().rev().collect::<Vec<_>>().join(".")
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let mut labels: Vec<&str> = host.split('.').collect();
+    let shared = match *labels {
+        [.., second, last] => {
+            let of_country = last.len() == 2 && CATEGORIES.contains(&second);
+            of_country || SHARED.contains(&format!("{second}.{last}").as_str())
+        }
+        _ => false,
+    };
+    labels.drain(..labels.len().saturating_sub(if shared { 3 } else { 2 }));
+    labels.join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::domain;
+
+    #[test]
+    fn a_domain_is_what_one_owner_has() {
+        for (host, expected) in [
+            ("api.shop.example.com", "example.com"),
+            ("API.acme.co.uk", "acme.co.uk"),
+            ("acme.co.uk.", "acme.co.uk"),
+            ("a1b2.loca.lt", "a1b2.loca.lt"),
+            ("auth.a1b2.loca.lt", "a1b2.loca.lt"),
+            ("co.uk", "co.uk"),
+            ("localhost", "localhost"),
+        ] {
+            assert_eq!(domain(host), expected, "{host}");
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use super::{Linter, items, quote};
 use crate::{
     gpt::rules::{
-        SERVER_CASE, SERVER_COUNT, SERVER_HTTPS, SERVER_LOCAL, SERVER_MISSING, SERVER_PLACEHOLDER, SERVER_PORT, SERVER_RELATIVE,
-        SERVER_SLASH, SERVER_VARIABLES,
+        SERVER_CASE, SERVER_COUNT, SERVER_HOST, SERVER_HTTPS, SERVER_LOCAL, SERVER_MISSING, SERVER_PLACEHOLDER, SERVER_PORT,
+        SERVER_RELATIVE, SERVER_SLASH, SERVER_VARIABLES,
     },
     model::public_url::UrlParts,
 };
@@ -12,8 +12,9 @@ use serde_json::Value;
 
 /// Endings of names that are never public.
 const LOCAL: [&str; 8] = [".localhost", ".local", ".internal", ".lan", ".home", ".test", ".invalid", ".localdomain"];
-/// Parts of names that people write until they know better. The documentation names of RFC 2606 (`example.com`) are left
-/// to documents that are examples.
+/// Names that templates come with. Other names of RFC 2606 (`shop.example.com`) are left to documents that are examples.
+const TEMPLATES: [&str; 3] = ["example.com", "example.net", "example.org"];
+/// Parts of names that people write until they know better.
 const PLACEHOLDERS: [&str; 10] =
     ["your-", "your_", "yourdomain", "yourserver", "yourapp", "my-domain", "mydomain.", "changeme", "placeholder", "todo"];
 
@@ -48,19 +49,23 @@ fn check_url(linter: &mut Linter, url: &str, server: &Value, pointer: &str) {
     if !name.contains('.') || LOCAL.iter().any(|ending| name.ends_with(ending)) {
         return linter.report(&SERVER_LOCAL, pointer, url);
     }
-    if parts.scheme != "https" {
+    if !parts.scheme.eq_ignore_ascii_case("https") {
         return linter.report(&SERVER_HTTPS, pointer, url);
     }
     if parts.port.is_some() || parts.user.is_some() {
         linter.report(&SERVER_PORT, pointer, if parts.user.is_some() { "a user name before `@`" } else { url });
     }
-    if parts.host != host {
+    if !parts.has_dns_name() {
+        linter.report(&SERVER_HOST, pointer, url);
+    }
+    if parts.host != host || parts.scheme != "https" {
         linter.report(&SERVER_CASE, pointer, url);
     }
     if parts.path.ends_with('/') || parts.path.contains(['?', '#']) {
         linter.report(&SERVER_SLASH, pointer, url);
     }
-    if PLACEHOLDERS.iter().any(|word| name.contains(word)) {
+    let bare = ["www.", "api."].into_iter().find_map(|label| name.strip_prefix(label)).unwrap_or(name);
+    if TEMPLATES.contains(&bare) || PLACEHOLDERS.iter().any(|word| name.contains(word)) {
         linter.report(&SERVER_PLACEHOLDER, pointer, url);
     }
 }

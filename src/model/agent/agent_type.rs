@@ -116,7 +116,7 @@ impl utoipa::PartialSchema for AgentType {
         let names: Vec<&str> = Self::SHIPPED.iter().map(Self::as_str).collect();
         utoipa::openapi::ObjectBuilder::new()
             .schema_type(utoipa::openapi::schema::Type::String)
-            .description(Some(format!("A role: {}, or one of the gateway's own (list_roles).", names.join(", "))))
+            .description(Some(format!("A role: {}, or one of the gateway's own.", names.join(", "))))
             .pattern(Some("^[a-z][a-z0-9_-]*$"))
             .max_length(Some(AGENT_TYPE_BYTES))
             .examples([serde_json::json!(Self::CODER)])

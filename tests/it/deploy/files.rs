@@ -11,7 +11,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
@@ -109,7 +109,10 @@ fn compose_names_what_exists() {
     }
     let gateway = &services["gateway"];
     assert!(gateway["healthcheck"]["test"].is_array() && gateway.get("profiles").is_none());
-    assert_eq!(gateway["build"], "..", "where the Dockerfile is");
+    assert_eq!(gateway["build"]["context"], "..", "where the Dockerfile is");
+    for name in gateway["build"]["args"].as_object().expect("arguments").keys() {
+        assert!(read("Dockerfile").contains(&format!("\nARG {name}=")), "the Dockerfile does not know {name}");
+    }
     for (service, profile) in [("postgres", "postgres"), ("prometheus", "monitoring"), ("grafana", "monitoring")] {
         assert_eq!(services[service]["profiles"], serde_json::json!([profile]));
     }
