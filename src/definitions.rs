@@ -32,6 +32,8 @@ pub struct Sources {
     pub models: Vec<String>,
     /// The model for all others.
     pub default_model: Option<String>,
+    /// The MCP servers that are registered.
+    pub mcp_servers: Vec<String>,
 }
 
 impl Sources {
@@ -60,8 +62,17 @@ impl Sources {
         workflows
     }
 
+    /// What roles name that is not there, in words.
+    pub fn unregistered(&self, roles: &role::Catalogue) -> Vec<String> {
+        let is_known = |name: &str| self.mcp_servers.iter().any(|known| known == name);
+        roles.unregistered(&is_known).map(|(role, words)| format!("role `{}`: {words}", role.name)).collect()
+    }
+
     /// Says in the log what cannot be used.
     pub fn report(&self, roles: &role::Catalogue, workflows: &workflow::Catalogue) {
+        for problem in self.unregistered(roles) {
+            tracing::warn!(problem, "a role is in force otherwise than its file says");
+        }
         let all = [("role", &self.roles, roles.problems()), ("workflow", &self.workflows, workflows.problems())];
         for (kind, dir, problems) in all {
             for FileProblem { file, flaw } in problems {
@@ -173,7 +184,13 @@ mod tests {
     use super::*;
 
     fn sources(dir: &Path) -> Sources {
-        Sources { roles: dir.join("roles"), workflows: dir.join("workflows"), models: vec![], default_model: None }
+        Sources {
+            roles: dir.join("roles"),
+            workflows: dir.join("workflows"),
+            models: vec![],
+            default_model: None,
+            mcp_servers: vec![],
+        }
     }
 
     #[test]

@@ -2,7 +2,11 @@
 
 use super::problem::Problem;
 use crate::{
-    app::{authorise, error::AppError, size::excerpt},
+    app::{
+        authorise,
+        error::{AppError, Missing},
+        size::excerpt,
+    },
     model::key::{Principal, Scope},
 };
 use axum::{
@@ -92,11 +96,26 @@ impl<T: FromStr<Err: Display>, S: Send + Sync> FromRequestParts<S> for Id<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let not_found = |detail: String| Problem::from(AppError::NotFound(detail));
+        let what = kind_at(parts.uri.path());
+        let not_found = |detail: String| Problem::from(AppError::NotFound(what, detail));
         let Path(text) = Path::<String>::from_request_parts(parts, state)
             .await
             .map_err(|_| not_found("the path holds no readable id".into()))?;
         text.parse().map(Self).map_err(|error: T::Err| not_found(error.to_string()))
+    }
+}
+
+/// What the ids below a path are of.
+fn kind_at(path: &str) -> Missing {
+    match path.split('/').nth(1).unwrap_or_default() {
+        "tasks" => Missing::Task,
+        "agents" => Missing::Agent,
+        "swarm" => Missing::Swarm,
+        "consensus" => Missing::Proposal,
+        "workflow-runs" | "sparc" => Missing::Run,
+        "workflows" => Missing::Workflow,
+        "roles" => Missing::Role,
+        _ => Missing::Other,
     }
 }
 

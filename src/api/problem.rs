@@ -2,7 +2,7 @@
 
 use super::router::ApiState;
 use crate::app::{
-    error::{AppError, FieldError},
+    error::{AppError, FieldError, Missing},
     size::{encoded_prefix, excerpt, json_chars},
 };
 use axum::{
@@ -135,13 +135,14 @@ fn next_step(code: &str) -> &'static str {
         "files_not_fetched" => {
             "Make the same call again with fresh links to the files, with the same idempotency_key. If it stays, say which file is refused."
         }
-        "not_found" => "Check the id or name: detail says what is wrong with it, or what shows the ones there are.",
+        "not_found" => next_step_without(Missing::Other),
         "invalid_key" | "insufficient_scope" => "Do not repeat the call. Ask the operator for a key that may do this.",
         "idempotency_conflict" => "Take a new idempotency_key for new work, or repeat the first request exactly.",
         "illegal_transition" | "task_ended" => "Call get_task to see where the task stands; create a new task for more work.",
         "proposal_ended" => "Call get_proposal to read how it ended; propose it again if it is to be decided anew.",
         "run_ended" => "Call get_workflow_run to see what came of it; begin a new run for more work.",
         "agent_ended" => "Call resume_agent, then send the message again.",
+        "swarm_busy" => "Call get_swarm_status until the agents are idle, or interrupt_agents, then repeat the call.",
         "swarm_ended" => "Do not repeat the call. What the swarm has left can still be read.",
         "agent_idle" => "Nothing has to be stopped. send_message gives the agent work.",
         "agent_busy" => "Call get_agent with wait_seconds until it is idle, or interrupt_agents, then repeat the call.",
@@ -149,6 +150,20 @@ fn next_step(code: &str) -> &'static str {
         "limit_reached" => "Do not repeat the call at once. Say which limit is reached, and do first what detail says.",
         "internal" => "Do not repeat the call. Report `instance` to the operator.",
         _ => "Correct what detail and errors name, then make the call again.",
+    }
+}
+
+/// What a caller can do when such a thing is not there. Named are only operations that every caller has.
+const fn next_step_without(what: Missing) -> &'static str {
+    match what {
+        Missing::Task => "Check the id: list_tasks shows your tasks.",
+        Missing::Agent => "Check the id: list_agents shows your agents.",
+        Missing::Swarm => "Check the id: get_swarm_status without swarm_id shows your swarms.",
+        Missing::Proposal => "Check the id: it is the one that propose gave.",
+        Missing::Run => "Check the id: it is the one that run_workflow, run_sparc or run_swarm gave.",
+        Missing::Workflow => "Take one of the names that list_workflows gives.",
+        Missing::Role => "Take one of the roles that detail names.",
+        Missing::Other => "Check the path and the id in it.",
     }
 }
 
@@ -161,13 +176,14 @@ impl From<AppError> for Problem {
         }
         let status = match &error {
             AppError::Validation(_) | AppError::FilesNotFetched(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            AppError::NotFound(_) | AppError::NoFile(_) | AppError::NoLink(_) => StatusCode::NOT_FOUND,
+            AppError::NotFound(..) | AppError::NoFile(_) | AppError::NoLink(_) => StatusCode::NOT_FOUND,
             AppError::IllegalTransition { .. }
             | AppError::IdempotencyConflict { .. }
             | AppError::TaskEnded(_)
             | AppError::RunEnded { .. }
             | AppError::AgentEnded { .. }
             | AppError::ProposalEnded { .. }
+            | AppError::SwarmBusy(_)
             | AppError::SwarmEnded { .. }
             | AppError::AgentIdle { .. }
             | AppError::AgentBusy { .. }
@@ -188,6 +204,7 @@ impl From<AppError> for Problem {
         match error {
             AppError::Validation(fields) => problem.errors = fields,
             AppError::FilesNotFetched(why) => problem.errors = vec![FieldError::new("openaiFileIdRefs", why)],
+            AppError::NotFound(what, _) => problem.next_step = next_step_without(what),
             AppError::NoFile(_) => {
                 problem.next_step =
                     "Name a file of the task as list_task_files does, or the path of one below its agent's workspace.";

@@ -14,7 +14,7 @@ pub use view::{AgentPage, AgentResource, QueuedMessage};
 
 use super::{
     App,
-    error::AppError,
+    error::{AppError, Missing},
     size::take_within,
     tasks::{page_cursor, page_limit},
     wait::{Waiter, wait_seconds},
@@ -120,7 +120,9 @@ impl App {
 
     pub(super) async fn find_agent(&self, who: &Principal, id: AgentId) -> Result<Agent, AppError> {
         let found = self.store.get_agent(id, who.owner_filter()).await?;
-        found.ok_or_else(|| AppError::NotFound(format!("you have no agent {id}; list_agents shows the ones you have")))
+        found.ok_or_else(|| {
+            AppError::NotFound(Missing::Agent, format!("you have no agent {id}; list_agents shows the ones you have"))
+        })
     }
 
     /// The limits of the key that the agent was made with.
@@ -139,11 +141,11 @@ impl App {
             None => Ok(None),
         };
         match found {
-            Ok(Some(agent)) if agent.terminate_requested => {
-                AppError::AgentEnded { id: agent.id, status: AgentStatus::Terminated }
+            Ok(Some(agent)) => {
+                let status = if agent.terminate_requested { AgentStatus::Terminated } else { agent.status };
+                self.ended_swarm(&agent).await.unwrap_or(AppError::AgentEnded { id: agent.id, status })
             }
-            Ok(Some(agent)) => AppError::AgentEnded { id: agent.id, status: agent.status },
-            Ok(None) => AppError::NotFound("the agent is gone".into()),
+            Ok(None) => AppError::NotFound(Missing::Agent, "the agent is gone".into()),
             Err(error) => error.into(),
         }
     }

@@ -51,6 +51,8 @@ impl Refusals {
     pub(super) fn line(&mut self, field: &str, text: &str, limit: usize) {
         self.text(field, text, limit);
         self.check(!text.contains(['\n', '\r']), field, || "must be one line".into());
+        let drives = |char: char| char.is_control() && !matches!(char, '\n' | '\r' | '\0');
+        self.check(!text.contains(drives), field, || "contains control characters; remove them".into());
     }
 
     /// Takes over what is wrong with `given`; a value to go on with.

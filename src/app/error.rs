@@ -31,6 +31,27 @@ impl FieldError {
     }
 }
 
+/// What kind of thing is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// A task.
+    Task,
+    /// An agent.
+    Agent,
+    /// A swarm.
+    Swarm,
+    /// A proposal.
+    Proposal,
+    /// A run of a workflow.
+    Run,
+    /// A workflow.
+    Workflow,
+    /// A role.
+    Role,
+    /// Anything else.
+    Other,
+}
+
 /// Why an operation was not done.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AppError {
@@ -38,8 +59,8 @@ pub enum AppError {
     #[error("{}", summary(.0))]
     Validation(Vec<FieldError>),
     /// The caller has no such thing, or it belongs to somebody else.
-    #[error("{0}")]
-    NotFound(String),
+    #[error("{1}")]
+    NotFound(Missing, String),
     /// There is no such file.
     #[error("{0}")]
     NoFile(String),
@@ -94,6 +115,9 @@ pub enum AppError {
         /// How it ended.
         status: ProposalStatus,
     },
+    /// Agents that work would have to end for it.
+    #[error("{0}")]
+    SwarmBusy(String),
     /// The swarm takes nothing any more.
     #[error("{id} is `{status}` and takes nothing any more; spawn another swarm")]
     SwarmEnded {
@@ -155,7 +179,7 @@ impl AppError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Validation(_) => "validation_failed",
-            Self::NotFound(_) | Self::NoFile(_) | Self::NoLink(_) => "not_found",
+            Self::NotFound(..) | Self::NoFile(_) | Self::NoLink(_) => "not_found",
             Self::FilesNotFetched(_) => "files_not_fetched",
             Self::IllegalTransition { .. } => "illegal_transition",
             Self::IdempotencyConflict { .. } => "idempotency_conflict",
@@ -163,6 +187,7 @@ impl AppError {
             Self::RunEnded { .. } => "run_ended",
             Self::AgentEnded { .. } => "agent_ended",
             Self::ProposalEnded { .. } => "proposal_ended",
+            Self::SwarmBusy(_) => "swarm_busy",
             Self::SwarmEnded { .. } => "swarm_ended",
             Self::AgentIdle { .. } => "agent_idle",
             Self::AgentBusy { .. } => "agent_busy",

@@ -1,6 +1,10 @@
 //! API keys: made, listed, revoked and checked. A secret is 256 random bits; only its SHA-256 is stored.
 
-use super::{App, detached, error::AppError, now};
+use super::{
+    App, detached,
+    error::{AppError, Missing},
+    now,
+};
 use crate::model::{
     id::KeyId,
     key::{ApiKey, Principal, Scope},
@@ -62,7 +66,11 @@ impl App {
     pub async fn revoke_key(&self, id: KeyId) -> Result<(), AppError> {
         let app = self.clone();
         let known = detached(async move { Ok(app.store.revoke_key(id, now()).await?) }).await?;
-        if known { Ok(()) } else { Err(AppError::NotFound(format!("there is no key {id}; `mas key list` shows all"))) }
+        if known {
+            Ok(())
+        } else {
+            Err(AppError::NotFound(Missing::Other, format!("there is no key {id}; `mas key list` shows all")))
+        }
     }
 
     /// Whether somebody holds a valid key with the scope `admin`.
@@ -212,7 +220,7 @@ mod tests {
         }
         test.app.revoke_key(key.id).await.expect("revoked");
         assert_eq!(test.app.authenticate(&secret).await, Err(AppError::InvalidKey));
-        assert!(matches!(test.app.revoke_key(KeyId::generate()).await, Err(AppError::NotFound(_))));
+        assert!(matches!(test.app.revoke_key(KeyId::generate()).await, Err(AppError::NotFound(..))));
         assert!(test.app.create_key(NewKey { scopes: vec![], ..new }).await.is_err());
     }
 

@@ -13,7 +13,9 @@ use crate::{
         id::{AgentId, MemoryId, MessageId, SwarmId},
         key::Principal,
         limits::QUERY_CHARS,
-        memory::{Confidence, Content, Memory, MemoryKind, MemoryVerdict, ReviewStatus, Scope, Verdict, words::Search},
+        memory::{
+            Confidence, Content, Memory, MemoryKind, MemoryVerdict, ReviewStatus, Scope, Verdict, confirmations, words::Search,
+        },
     },
     store::MemoryFilter,
 };
@@ -226,8 +228,9 @@ impl MemoryResource {
                 shown.confidence = Some(confidence);
                 shown.sources = Some(sources);
                 let of = |wanted| verdicts.iter().filter(move |given| given.verdict == wanted);
-                shown.verified_by = Some(of(Verdict::Confirmed).filter_map(|given| given.agent_id).collect());
-                shown.verified_at = of(Verdict::Confirmed).next_back().map(|given| given.created_at);
+                let confirmed = confirmations(verdicts);
+                shown.verified_by = Some(confirmed.iter().filter_map(|given| given.agent_id).collect());
+                shown.verified_at = confirmed.last().map(|given| given.created_at);
                 shown.contradicting_evidence =
                     Some(of(Verdict::Contradicted).filter_map(|given| given.comment.clone()).collect());
             }

@@ -10,7 +10,7 @@ pub use view::{BallotView, Choice, DissentView, EquivocationView, ProposalResour
 
 use super::{
     App, detached,
-    error::AppError,
+    error::{AppError, Missing},
     now,
     size::take_within,
     tasks::{page_cursor, page_limit},
@@ -206,7 +206,9 @@ impl App {
 
     async fn find_proposal(&self, who: &Principal, id: ProposalId) -> Result<Proposal, AppError> {
         let found = self.store.get_proposal(id, who.owner_filter()).await?;
-        found.ok_or_else(|| AppError::NotFound(format!("you have no proposal {id}; its id is in the answer of propose")))
+        found.ok_or_else(|| {
+            AppError::NotFound(Missing::Proposal, format!("you have no proposal {id}; its id is in the answer of propose"))
+        })
     }
 
     /// Reads the proposal until it has ended or the waiter gives up.

@@ -2,7 +2,7 @@
 
 use super::{
     App,
-    error::AppError,
+    error::{AppError, Missing},
     size::take_within,
     workflows::{FileProblem, file_problems},
 };
@@ -82,7 +82,7 @@ impl App {
         let items = rest.map(|(role, source)| RoleResource {
             persona: None,
             output_schema: None,
-            ..role_resource(&catalogue, role, source)
+            ..self.role_resource(&catalogue, role, source)
         });
         let room = self.settings.page_chars().saturating_sub(super::size::json_chars(&problems));
         let (roles, cut) = take_within(items.collect(), room);
@@ -94,28 +94,31 @@ impl App {
     pub fn get_role(&self, name: AgentType) -> Result<RoleResource, AppError> {
         let catalogue = self.settings.roles.get();
         let found = catalogue.iter().find(|(role, _)| role.name == name);
-        let (role, source) = found.ok_or_else(|| AppError::NotFound(catalogue.why_not(name)))?;
-        Ok(role_resource(&catalogue, role, source))
+        let (role, source) = found.ok_or_else(|| AppError::NotFound(Missing::Role, catalogue.why_not(name)))?;
+        Ok(self.role_resource(&catalogue, role, source))
     }
-}
 
-fn role_resource(catalogue: &Catalogue, role: &Role, source: DefinitionSource) -> RoleResource {
-    let model = catalogue.model_of(role.name);
-    let ignored = role.model.as_ref().filter(|wanted| model.as_ref() != Some(wanted));
-    let problems = ignored.map(|wanted| {
-        let instead = model.as_deref().unwrap_or("the CLI's own default");
-        format!("its model `{wanted}` is not in claude_code.models; {instead} is used")
-    });
-    RoleResource {
-        name: role.name,
-        description: role.description.clone(),
-        backend: role.backend,
-        model,
-        allowed_tools: role.allowed_tools.clone(),
-        output_schema: role.output_schema.clone(),
-        mcp_servers: role.mcp_servers.clone(),
-        persona: Some(role.persona.clone()),
-        source,
-        problems: problems.into_iter().collect(),
+    fn role_resource(&self, catalogue: &Catalogue, role: &Role, source: DefinitionSource) -> RoleResource {
+        let model = catalogue.model_of(role.name);
+        let ignored = role.model.as_ref().filter(|wanted| model.as_ref() != Some(wanted));
+        let problems = ignored.map(|wanted| {
+            let instead = model.as_deref().unwrap_or("the CLI's own default");
+            format!("its model `{wanted}` is not in claude_code.models; {instead} is used")
+        });
+        let is_known = |name: &str| self.settings.mcp_servers.0.contains_key(name);
+        let unregistered = catalogue.unregistered(&is_known).filter(|(of, _)| of.name == role.name).map(|(_, words)| words);
+        let problems = problems.into_iter().chain(unregistered).collect();
+        RoleResource {
+            name: role.name,
+            description: role.description.clone(),
+            backend: role.backend,
+            model,
+            allowed_tools: role.allowed_tools.clone(),
+            output_schema: role.output_schema.clone(),
+            mcp_servers: role.mcp_servers.clone(),
+            persona: Some(role.persona.clone()),
+            source,
+            problems,
+        }
     }
 }

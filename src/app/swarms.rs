@@ -22,7 +22,7 @@ use super::{
 use crate::{
     bus::Topic,
     model::{
-        agent::{Agent, AgentStatus},
+        agent::{Agent, AgentStatus, AgentType},
         id::{SwarmId, WorkflowRunId},
         key::Principal,
         swarm::{Swarm, SwarmStatus},
@@ -31,7 +31,7 @@ use crate::{
     },
     store::{Grown, Inserted, SwarmFilter, WorkflowRunFilter},
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Somebody else may change a swarm between our look and our write; so often we look again.
 const ATTEMPTS: usize = 20;
@@ -140,12 +140,21 @@ impl App {
         }
         let members = self.store.list_members(swarm.id).await?;
         // Those that were added for tasks may end in the middle of it.
-        let members: Vec<Member> = members.iter().filter(|agent| can_work(agent) && !agent.scaled).map(member).collect();
+        let members: Vec<&Agent> = members.iter().filter(|agent| can_work(agent) && !agent.scaled).collect();
         if members.is_empty() {
+            // It may be being stopped at this moment.
+            let swarm = self.find_swarm(who, swarm.id).await?;
+            if swarm.status != SwarmStatus::Active {
+                return Err(AppError::SwarmEnded { id: swarm.id, status: swarm.status });
+            }
             let words = "all its agents have ended; bring them back (resume_agent), or spawn another (spawn_swarm)";
             return Err(AppError::field("swarm", words));
         }
-        let (definition, now) = (workflow(swarm.topology, &members), now());
+        if let Some(words) = self.roleless(&members).first() {
+            let words = format!("{words}. Bring the role back, or end these agents (terminate_agent)");
+            return Err(AppError::field("swarm", words));
+        }
+        let (definition, now) = (workflow(swarm.topology, &members.into_iter().map(member).collect::<Vec<_>>()), now());
         let timeout = request.turn_timeout_seconds.and_then(|seconds| u32::try_from(seconds).ok());
         Ok(WorkflowRun {
             id: WorkflowRunId::generate(),
@@ -198,7 +207,7 @@ impl App {
                 *counts.entry(agent.agent_type).or_insert(0_u32) += 1;
             }
             let mut total = u32::try_from(living.len()).unwrap_or(u32::MAX);
-            let (mut joining, mut kept, mut ending) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut joining, mut kept, mut ending, mut busy) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             for group in &wanted {
                 let have = counts.get(&group.agent_type).copied().unwrap_or(0);
                 for _ in have..group.count {
@@ -212,13 +221,10 @@ impl App {
                 let of_type = living.iter().rev().filter(|agent| agent.agent_type == group.agent_type);
                 let idle: Vec<_> =
                     of_type.filter(|agent| matches!(agent.status, AgentStatus::Idle | AgentStatus::Parked)).collect();
-                refusals.check(idle.len() >= surplus, "agents", || {
-                    format!(
-                        "{surplus} agents of type {} would have to end, but only {} are idle; stop their work first",
-                        group.agent_type,
-                        idle.len()
-                    )
-                });
+                if idle.len() < surplus {
+                    let (agent_type, idle) = (group.agent_type, idle.len());
+                    busy.push(format!("{surplus} agents of type {agent_type} would have to end, but only {idle} are idle"));
+                }
                 ending.extend(idle.into_iter().take(surplus).map(|agent| agent.id));
                 total = total.saturating_add(group.count).saturating_sub(have);
             }
@@ -227,6 +233,9 @@ impl App {
                 format!("{total} agents would be more than the swarm's max_agents, {}", swarm.max_agents)
             });
             refusals.finish()?;
+            if !busy.is_empty() {
+                return Err(AppError::SwarmBusy(format!("{}; wait for the others, or interrupt them", busy.join("; "))));
+            }
             let first = all.iter().filter_map(|agent| agent.swarm_place).max().map_or(0, |last| last + 1);
             let agents: Vec<Agent> = (first..)
                 .zip(joining)
@@ -281,6 +290,29 @@ impl App {
         }
     }
 
+    /// Which agents cannot be started because their role is gone, and why: a sentence for each role.
+    fn roleless(&self, agents: &[&Agent]) -> Vec<String> {
+        let roles = self.settings.roles.get();
+        let mut without: BTreeMap<AgentType, Vec<&str>> = BTreeMap::new();
+        for agent in agents.iter().filter(|agent| roles.get(agent.agent_type).is_none()) {
+            without.entry(agent.agent_type).or_default().push(&agent.name);
+        }
+        let words =
+            |(role, names): (AgentType, Vec<&str>)| format!("{} cannot be started: {}", names.join(", "), roles.why_not(role));
+        without.into_iter().map(words).collect()
+    }
+
+    /// That the agent's swarm has ended, if it has one and it has.
+    pub(super) async fn ended_swarm(&self, agent: &Agent) -> Option<AppError> {
+        match self.store.get_swarm(agent.swarm_id?, None).await {
+            Ok(Some(swarm)) if swarm.status != SwarmStatus::Active => {
+                Some(AppError::SwarmEnded { id: swarm.id, status: swarm.status })
+            }
+            Ok(_) => None,
+            Err(error) => Some(error.into()),
+        }
+    }
+
     /// `whole`: with its agents and runs, else without.
     pub(super) async fn swarm_resource(&self, swarm: Swarm, whole: bool) -> Result<SwarmResource, AppError> {
         let members = self.store.list_members(swarm.id).await?;
@@ -301,8 +333,16 @@ impl App {
             WorkflowRunFilter { owner: None, status: None, workflow: None, swarm: Some(swarm.id), before: None, limit: 1 };
         let latest = self.store.list_workflow_runs(&latest).await?.pop();
         let scaling = if whole { self.store.list_scalings(swarm.id, SCALINGS).await? } else { vec![] };
-        let known =
-            Known { members: &members, totals: &totals, runs: &runs, latest: latest.map(WorkflowRunResource::brief), scaling };
+        let living: Vec<&Agent> = members.iter().filter(|agent| can_work(agent)).collect();
+        let roleless = self.roleless(&living);
+        let known = Known {
+            members: &members,
+            roleless,
+            totals: &totals,
+            runs: &runs,
+            latest: latest.map(WorkflowRunResource::brief),
+            scaling,
+        };
         Ok(SwarmResource::of(swarm, known, whole))
     }
 }

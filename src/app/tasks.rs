@@ -15,7 +15,7 @@ use super::{
     App,
     checks::check_filter,
     detached,
-    error::AppError,
+    error::{AppError, Missing},
     events::DIGEST_KINDS,
     files::FileRef,
     now,
@@ -242,7 +242,9 @@ impl App {
     /// The caller's task of this id.
     pub(super) async fn find_task(&self, who: &Principal, id: TaskId) -> Result<Task, AppError> {
         let found = self.store.get_task(id, who.owner_filter()).await?;
-        found.ok_or_else(|| AppError::NotFound(format!("you have no task {id}; list_tasks shows the ones you have")))
+        found.ok_or_else(|| {
+            AppError::NotFound(Missing::Task, format!("you have no task {id}; list_tasks shows the ones you have"))
+        })
     }
 
     /// Reads the task until it has ended or the waiter gives up.

@@ -8,7 +8,7 @@ use super::{
     App,
     checks::{Refusals, request_hash, whole_number},
     detached,
-    error::AppError,
+    error::{AppError, Missing},
     now,
     size::take_within,
     tasks::{page_cursor, page_limit},
@@ -122,7 +122,9 @@ pub(super) fn id_of<T: FromStr<Err: std::fmt::Display>>(field: &str, given: Opti
 impl App {
     pub(super) async fn find_swarm(&self, who: &Principal, id: SwarmId) -> Result<Swarm, AppError> {
         let found = self.store.get_swarm(id, who.owner_filter()).await?;
-        found.ok_or_else(|| AppError::NotFound(format!("you have no swarm {id}; get_swarm_status shows the ones you have")))
+        found.ok_or_else(|| {
+            AppError::NotFound(Missing::Swarm, format!("you have no swarm {id}; get_swarm_status shows the ones you have"))
+        })
     }
 
     /// The messages within a swarm, newest first, with what became of each at its recipients.

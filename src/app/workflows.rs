@@ -12,7 +12,13 @@ pub use view::{
     WorkflowRunResource,
 };
 
-use super::{App, detached, error::AppError, now, tasks::page_limit, wait::wait_seconds};
+use super::{
+    App, detached,
+    error::{AppError, Missing},
+    now,
+    tasks::page_limit,
+    wait::wait_seconds,
+};
 use crate::{
     bus::Topic,
     model::{
@@ -52,9 +58,7 @@ impl App {
     pub async fn run_workflow(&self, who: &Principal, name: &str, request: RunWorkflow) -> Result<StartedRun, AppError> {
         let catalogue = self.settings.workflows.get();
         let Some(workflow) = catalogue.get(name) else {
-            let known = catalogue.iter().map(|(workflow, _)| workflow.name.as_str()).collect::<Vec<_>>().join(", ");
-            let name = super::size::excerpt(name, NAME_CHARS);
-            return Err(AppError::NotFound(format!("there is no workflow `{name}`; there are: {known}")));
+            return Err(AppError::NotFound(Missing::Workflow, catalogue.why_not(&super::size::excerpt(name, NAME_CHARS))));
         };
         let (run, wait) = request.validate(who, &self.settings, workflow)?;
         self.begin_run(who, run, wait).await
@@ -218,7 +222,9 @@ impl App {
 
     pub(super) async fn find_run(&self, who: &Principal, id: WorkflowRunId) -> Result<WorkflowRun, AppError> {
         let run = self.store.get_workflow_run(id, who.owner_filter()).await?;
-        run.ok_or_else(|| AppError::NotFound(format!("you have no workflow run {id}; its id is in the answer that began it")))
+        run.ok_or_else(|| {
+            AppError::NotFound(Missing::Run, format!("you have no workflow run {id}; its id is in the answer that began it"))
+        })
     }
 
     async fn record(&self, run: &WorkflowRun) -> Result<Record, AppError> {

@@ -71,6 +71,7 @@ async fn examine(config: &Config) -> Vec<(&'static str, Finding)> {
     };
     let mut findings = vec![("data directory", data_dir(config)), ("port", port(config)), ("git", git(config).await)];
     findings.extend(role_findings(&roles).into_iter().map(|finding| ("roles", finding)));
+    findings.extend(sources.unregistered(&roles).into_iter().map(|words| ("roles", Bad(words))));
     findings.extend(workflow_findings(&workflows).into_iter().map(|finding| ("workflows", finding)));
     findings.extend(public_url(&config.server.public_url).into_iter().map(|finding| ("public URL", finding)));
     if config.tunnel.is_wanted() {

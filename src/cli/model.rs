@@ -11,6 +11,7 @@ use crate::{
     rehearsal,
 };
 use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
 use std::{
     ffi::OsStr,
     io::{ErrorKind, Write},
@@ -49,7 +50,7 @@ pub(super) fn run(arguments: &ModelArgs) -> anyhow::Result<ExitCode> {
         owner => owner?,
     };
     owner.set_len(0)?;
-    writeln!(owner, "{}", std::process::id())?;
+    writeln!(owner, "{}\n{}", std::process::id(), fingerprint(arguments.rules.as_deref()))?;
     let rules = arguments.rules.as_deref().map_or_else(|| Ok(vec![]), rehearsal::load_rules)?;
     runtime()?.block_on(async {
         let listener = rehearsal::bind(&data.rehearsal_address()).await?;
@@ -83,6 +84,7 @@ pub(super) async fn ensure(data: &DataDir, rules: &Path) -> anyhow::Result<Strin
     if !rules.as_os_str().is_empty() {
         rehearsal::load_rules(rules).context("rehearsal.rules")?;
     }
+    retire(data, rules).await;
     let waiting = async {
         let mut started: Option<Instant> = None;
         loop {
@@ -103,6 +105,33 @@ pub(super) async fn ensure(data: &DataDir, rules: &Path) -> anyhow::Result<Strin
     match tokio::time::timeout(START_LIMIT, waiting).await {
         Ok(outcome) => outcome,
         Err(_) => bail!("the rehearsal model did not start; {} says why", data.rehearsal_log().display()),
+    }
+}
+
+/// Tells rules from others.
+fn fingerprint(rules: Option<&Path>) -> String {
+    let text = rules.and_then(|rules| std::fs::read(rules).ok()).unwrap_or_default();
+    Sha256::digest(text).iter().fold(String::new(), |digits, byte| digits + &format!("{byte:02x}"))
+}
+
+/// Ends the model of an earlier server that answers by other rules, unless agents still talk to it.
+async fn retire(data: &DataDir, rules: &Path) {
+    if !lock::is_held(&data.rehearsal_lock()).unwrap_or(false) {
+        return;
+    }
+    let wanted = fingerprint(Some(rules));
+    let known = std::fs::read_to_string(data.rehearsal_lock()).ok();
+    if known.and_then(|text| text.lines().nth(1).map(|known| known == wanted)).unwrap_or(true) {
+        return;
+    }
+    if has_live_agents(data) {
+        tracing::warn!(
+            "agents of an earlier server still talk to its rehearsal model, which answers everybody by the rules it was started with; the rules of \
+             rehearsal.rules are in force after a restart without agents at work"
+        );
+    } else {
+        tracing::info!("rehearsal.rules has changed; the rehearsal model of the earlier server is replaced");
+        stop(data).await;
     }
 }
 
@@ -133,7 +162,7 @@ pub(super) async fn stop(data: &DataDir) {
     if has_live_agents(data) || !lock::is_held(&data.rehearsal_lock()).unwrap_or(false) {
         return;
     }
-    let pid = std::fs::read_to_string(data.rehearsal_lock()).ok().and_then(|pid| pid.trim().parse().ok());
+    let pid = std::fs::read_to_string(data.rehearsal_lock()).ok().and_then(|text| text.lines().next()?.parse().ok());
     // The lock is held, so the number in it is that of a living process.
     if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

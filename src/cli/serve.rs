@@ -236,6 +236,7 @@ pub(super) fn sources(config: &Config) -> Sources {
         workflows: data.workflows(),
         models: config.claude_code.models.clone(),
         default_model: Some(config.claude_code.default_model.clone()).filter(|model| !model.is_empty()),
+        mcp_servers: config.mcp_servers.0.keys().cloned().collect(),
     }
 }
 

@@ -96,7 +96,7 @@ pub(super) struct Run {
 /// Checks files here, asks the server for everything else.
 pub(super) fn run(asking: Asking<WorkflowCommand>) -> anyhow::Result<ExitCode> {
     match asking.command {
-        WorkflowCommand::Check { files } => check::run(asking.server.common, &files),
+        WorkflowCommand::Check { files } => check::run(asking.server, &files),
         command => remote::run(&asking.server, async |remote| ask(remote, command).await),
     }
 }
@@ -223,10 +223,10 @@ pub(super) fn show(run: &Value) {
     }
 }
 
-/// `NAME=VALUE`; numbers, `true` and `false` are taken as such.
+/// `NAME=VALUE`; numbers, `true`, `false`, lists and objects are taken as such.
 fn parse_input(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("give NAME=VALUE")?;
-    let plain = serde_json::from_str::<Value>(value).ok().filter(|value| value.is_number() || value.is_boolean());
+    let plain = serde_json::from_str::<Value>(value).ok().filter(|value| !(value.is_string() || value.is_null()));
     Ok((name.to_owned(), plain.unwrap_or_else(|| value.into())))
 }
 
@@ -238,6 +238,8 @@ mod tests {
     fn inputs_of_a_workflow() {
         assert_eq!(parse_input("depth=3"), Ok(("depth".into(), json!(3))));
         assert_eq!(parse_input("style=a=b"), Ok(("style".into(), json!("a=b"))));
+        assert_eq!(parse_input("phases=[\"a\"]"), Ok(("phases".into(), json!(["a"]))));
+        assert_eq!(parse_input("note=[a"), Ok(("note".into(), json!("[a"))));
         assert!(parse_input("depth").is_err() && parse_input("=3").is_err());
     }
 }

@@ -87,6 +87,20 @@ impl ReviewStatus {
     }
 }
 
+/// The confirmations of a finding that stand: of each agent that has not contradicted it since. `verdicts` are in order of time.
+pub fn confirmations(verdicts: &[MemoryVerdict]) -> Vec<&MemoryVerdict> {
+    let mut standing: Vec<&MemoryVerdict> = Vec::new();
+    for given in verdicts {
+        if matches!(given.verdict, Verdict::Confirmed | Verdict::Contradicted) {
+            standing.retain(|earlier| earlier.agent_id != given.agent_id);
+        }
+        if given.verdict == Verdict::Confirmed {
+            standing.push(given);
+        }
+    }
+    standing
+}
+
 /// Who shares a memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -203,4 +217,28 @@ pub struct MemoryVerdict {
     pub comment: Option<String>,
     /// When.
     pub created_at: DateTime<Utc>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confirmation_stands_until_the_same_agent_contradicts_it() {
+        let (finding, one, other) = (MemoryId::generate(), AgentId::generate(), AgentId::generate());
+        let said = |agent, verdict| MemoryVerdict {
+            id: Uuid::now_v7(),
+            memory_id: finding,
+            agent_id: Some(agent),
+            verdict,
+            comment: None,
+            created_at: Utc::now(),
+        };
+        let mut verdicts = vec![said(one, Verdict::Confirmed), said(other, Verdict::Confirmed), said(one, Verdict::Contradicted)];
+        let standing =
+            |verdicts: &[MemoryVerdict]| confirmations(verdicts).iter().filter_map(|given| given.agent_id).collect::<Vec<_>>();
+        assert_eq!(standing(&verdicts), [other]);
+        verdicts.push(said(one, Verdict::Confirmed));
+        assert_eq!(standing(&verdicts), [other, one]);
+    }
 }

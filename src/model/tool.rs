@@ -15,6 +15,7 @@ use super::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use std::path::{Component, Path};
 
 /// Name of the server that offers the tools; the CLI calls them `mcp__team__…`.
 pub const SERVER: &str = "team";
@@ -251,6 +252,8 @@ fn save_artifact(given: SaveArtifact) -> Result<SaveArtifact, String> {
     }
     if let Some(file) = &given.file {
         text("file", file, 1_000)?;
+        let is_within = Path::new(file).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        refuse_unless(is_within, || "`file` has to be a path below the project, without `..` and not from the root".to_owned())?;
     }
     Ok(given)
 }
@@ -305,6 +308,8 @@ mod tests {
             ("verify_finding", json!({"id": id, "verdict": "contradicted"}), "say why"),
             ("review_artifact", json!({"id": id, "status": "rejected"}), "`comment` is needed"),
             ("save_artifact", json!({"name": "x", "kind": "x"}), "either `content`"),
+            ("save_artifact", json!({"name": "x", "kind": "x", "file": "/etc/passwd"}), "below the project"),
+            ("save_artifact", json!({"name": "x", "kind": "x", "file": "a/../../b"}), "below the project"),
             ("search_memory", json!({"query": "x".repeat(501)}), "at most 500"),
             ("rm", json!({}), "send_message, read_messages"),
         ] {

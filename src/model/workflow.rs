@@ -7,6 +7,7 @@
 mod catalogue;
 pub mod check;
 pub mod file;
+mod input;
 pub mod plan;
 mod prompt;
 pub mod run;
@@ -14,6 +15,7 @@ pub mod sparc;
 mod template;
 
 pub use catalogue::Catalogue;
+pub use input::InputField;
 
 use super::{agent::Backend, id::AgentId, word::word_enum};
 use serde::{Deserialize, Serialize};
@@ -52,17 +54,6 @@ pub struct Workflow {
 
 const fn max_turns() -> u32 {
     100
-}
-
-/// One of a run's inputs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InputField {
-    /// What it is.
-    pub description: String,
-    /// Its value when it is left out; without one it must be given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default: Option<Value>,
 }
 
 /// A part of a workflow: one turn of an agent (`role` and `prompt`), or a group of stages (`stages`).

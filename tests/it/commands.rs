@@ -71,11 +71,18 @@ fn workflow_files_are_checked_with_line_numbers() {
     let (code, words) = check(&bad);
     assert_eq!(code, Some(1), "{words}");
     for wanted in [
-        "bad.yaml: line 4: stage `a`, role: there is no agent type `wizard`",
-        "line 7: stage `b`, prompt",
+        "bad.yaml: line 5: stage `a`, role: there is no agent type `wizard`",
+        "line 9: stage `b`, prompt",
         "`c` is no earlier stage",
     ] {
         assert!(words.contains(wanted), "{wanted} in {words}");
     }
     assert_eq!(check(&dir.path().join("none.yaml")).0, Some(1));
+
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mas"));
+    let command = command.env_clear().args(["workflow", "--json", "--data-dir"]).arg(dir.path().join("data"));
+    let output = command.arg("check").arg(root.join("workflows/sparc.yaml")).arg(&bad).output().expect("ran");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!((output.status.code(), &told["files"][0]["workflow"]), (Some(1), &serde_json::json!("sparc")), "{told}");
+    assert_eq!((&told["files"][1]["sound"], &told["files"][1]["problems"][0]["line"]), (&false.into(), &5.into()), "{told}");
 }

@@ -239,3 +239,22 @@ async fn a_server_that_is_asked_to_end_ends_with_open_streams() {
     assert!(app.stop().success());
     drop(waiting);
 }
+
+#[tokio::test]
+async fn cli_other_rules_of_the_rehearsal_are_in_force_after_a_crash() {
+    let mut app = TestApp::prepared(&[]).await;
+    let file = app.dir.path().join("rules.json");
+    let write = |text: &str| std::fs::write(&file, json!([{"match": "Which", "text": text}]).to_string()).expect("written");
+    write("the first");
+    app.set("MAS_REHEARSAL__RULES", file.to_str().expect("UTF-8"));
+    app.launch();
+    let answer = async |app: &TestApp| {
+        let task = app.post("/tasks", &json!({"description": "Which rules?", "wait_seconds": 40})).await.expect(201);
+        app.ended(&task).await["result"].clone()
+    };
+    assert_eq!(answer(&app).await, "the first");
+    app.kill();
+    write("the second");
+    app.launch();
+    assert_eq!(answer(&app).await, "the second");
+}

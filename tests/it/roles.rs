@@ -242,6 +242,35 @@ async fn cli_an_agent_whose_role_is_gone_stays_readable_and_works_again_when_it_
 }
 
 #[tokio::test]
+async fn a_swarm_says_whose_role_is_gone_and_can_let_them_go() {
+    let app = with_gardener("mcp_servers: [nope]\n", &[]).await;
+    let role = app.get("/roles/gardener").await.expect(200);
+    let listed = app.get("/roles").await.expect(200);
+    assert!(listed.to_string().contains("its MCP server `nope` is not in mcp.servers_file"), "{listed}");
+    assert!(role["problems"][0].as_str().is_some_and(|words| words.contains("nope")), "{role}");
+    let doctor = app.mas(&["doctor", "--rehearsal"]).output().expect("runs");
+    let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(!doctor.status.success() && text.contains("role `gardener`: its MCP server `nope`"), "{text}");
+
+    let body = json!({"topology": "star", "agents": [{"type": "coordinator"}, {"type": "gardener", "count": 2}]});
+    let swarm = app.post("/swarm/spawn", &body).await.expect(201);
+    let id = swarm["id"].as_str().expect("an id").to_owned();
+    std::fs::remove_file(app.data_dir().join("roles/gardener.md")).expect("removed");
+    let status = format!("/swarm/status?swarm_id={id}");
+    comes_to(&app, &status, |status| status["swarms"][0]["health"] == "degraded").await;
+    let report = app.get(&status).await.expect(200);
+    let reason = &report["swarms"][0]["health_reasons"][0];
+    let wanted = "gardener-1, gardener-2 cannot be started: there is no role `gardener`";
+    assert!(reason.as_str().is_some_and(|words| words.starts_with(wanted)), "{report}");
+    let refused = app.post(&format!("/swarm/{id}/run"), &json!({"objective": "Dig."})).await.problem(422, "validation_failed");
+    assert!(refused.to_string().contains(wanted), "{refused}");
+    let scale = format!("/swarm/{id}/scale");
+    app.post(&scale, &json!({"agents": [{"type": "gardener", "count": 1}]})).await.problem(422, "validation_failed");
+    app.post(&scale, &json!({"agents": [{"type": "gardener", "count": 0}]})).await.expect(200);
+    comes_to(&app, &status, |status| status["swarms"][0]["health"] == "healthy").await;
+}
+
+#[tokio::test]
 async fn cli_a_role_narrows_what_its_project_allows() {
     let mut app = TestApp::prepared(&[]).await;
     write_role(&app, "gardener.md", &gardener("allowed_tools: [Read, \"Bash(touch roses*)\"]\n"));

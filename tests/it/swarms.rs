@@ -1,5 +1,6 @@
 //! Swarms of the real Claude Code CLI.
 
+mod advice;
 mod awkward;
 mod scaling;
 

@@ -266,6 +266,7 @@ async fn what_cannot_be_run_is_refused_with_what_can() {
     assert!(unknown["detail"].as_str().expect("words").contains("code_development"), "{unknown}");
     for (body, field, words) in [
         (json!({"task": " "}), "task", "blank"),
+        (json!({"task": "x", "title": "bell\u{7}"}), "title", "control characters"),
         (json!({"task": "x", "project": "moon"}), "project", "default"),
         (json!({"task": "x", "inputs_json": "[1]"}), "inputs_json", "object"),
         (json!({"task": "x", "inputs_json": "{\"a\": 1}"}), "inputs_json", "no input"),
@@ -278,4 +279,29 @@ async fn what_cannot_be_run_is_refused_with_what_can() {
     app.get("/workflow-runs/wfrun_0193f2a87c3e7d10b5a1c2d3e4f50617").await.problem(404, "not_found");
     assert_eq!(app.get("/workflow-runs").await.expect(200)["runs"], json!([]), "nothing half-created");
     assert_eq!(app.get("/tasks").await.expect(200)["tasks"], json!([]));
+}
+
+/// A user's own `sparc` need not have the inputs of the shipped one.
+#[tokio::test]
+async fn a_sparc_of_the_users_own_is_begun_with_what_it_knows() {
+    let mut app = TestApp::prepared(&[("MAS_CLAUDE_CODE__COMMAND", "/nonexistent/claude")]).await;
+    let dir = app.data_dir().join("workflows");
+    std::fs::create_dir_all(&dir).expect("made");
+    let text = "name: sparc\ndescription: ours\nstages:\n  - {name: a, role: coder, prompt: x}\n";
+    std::fs::write(dir.join("sparc.yaml"), text).expect("written");
+    app.launch();
+    let refused = app.post("/sparc/run", &json!({"task": "x", "phases": ["completion"]})).await.problem(422, "validation_failed");
+    assert_eq!(refused["errors"][0]["field"], "phases", "{refused}");
+    assert!(refused["errors"][0]["message"].as_str().is_some_and(|words| words.contains("no input of `sparc`")), "{refused}");
+    app.post("/sparc/run", &json!({"task": "x"})).await.expect(201);
+    // One that has inputs of its own says so, and where they can be given.
+    let text = text.replace("stages:", "inputs: {wood: {description: Which wood}}\nstages:");
+    std::fs::write(dir.join("sparc.yaml"), text).expect("written");
+    app.stop();
+    app.launch();
+    let refused = app.post("/sparc/run", &json!({"task": "x"})).await.problem(422, "validation_failed");
+    assert!(
+        refused["errors"][0]["message"].as_str().is_some_and(|words| words.contains("wood") && words.contains("run_workflow")),
+        "{refused}"
+    );
 }

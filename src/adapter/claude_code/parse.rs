@@ -245,7 +245,9 @@ fn failure(state: &SessionState, value: &Value, final_text: Option<&str>, errors
     match (text(&value["subtype"]), state.last_error.as_deref()) {
         ("error_max_budget_usd", _) => Failure::new(
             FailureCode::BudgetExceeded,
-            format!("{words}. The partial result is kept; raise `budget_usd` to get further."),
+            format!(
+                "{words}. The partial result is kept; raise its budget to get further (`budget_usd`, of runs `turn_budget_usd`)."
+            ),
         ),
         ("error_max_structured_output_retries", _) => Failure::new(
             FailureCode::InvalidStructuredOutput,

@@ -9,7 +9,6 @@ use crate::{
         id::AgentId,
         key::Principal,
         limits::PAGE_ITEMS,
-        swarm::SwarmStatus,
     },
     store::{AgentFilter, Quota},
 };
@@ -204,11 +203,8 @@ impl App {
     pub async fn resume_agent(&self, who: &Principal, id: AgentId) -> Result<AgentResource, AppError> {
         let agent = self.find_agent(who, id).await?;
         if agent.status.is_ended() {
-            if let Some(id) = agent.swarm_id
-                && let Some(swarm) = self.store.get_swarm(id, None).await?
-                && swarm.status != SwarmStatus::Active
-            {
-                return Err(AppError::SwarmEnded { id, status: swarm.status });
+            if let Some(ended) = self.ended_swarm(&agent).await {
+                return Err(ended);
             }
             let (app, limits) = (self.clone(), self.limits_of(&agent).await?);
             let quota = Quota::of_agent(agent.key_id, limits, self.settings.limits);

@@ -239,6 +239,7 @@ impl Propose {
 
     fn places(&self, protocol: Protocol, settings: &AppSettings, refusals: &mut Refusals) -> (Vec<Place>, Vec<Voter>) {
         let (mut places, mut voters, mut agents) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut all_counted = true;
         for (index, given) in self.voters.iter().enumerate() {
             let field = |name: &str| format!("voters[{index}]{name}");
             refusals.check(given.agent_id.is_some() != given.agent_type.is_some(), &field(""), || {
@@ -268,7 +269,9 @@ impl Propose {
                 settings.roles.get().why_not(agent_type)
             });
             let most = i64::try_from(VOTERS).unwrap_or(i64::MAX);
-            let count: usize = refusals.within(&field(".count"), given.count, 1..=most).unwrap_or(1);
+            let count: Option<usize> = refusals.within(&field(".count"), given.count, 1..=most);
+            all_counted &= count.is_some() || given.count.is_none();
+            let count = count.unwrap_or(1);
             for _ in 0..count {
                 voters.push(Voter { weight: parts(given.weight.unwrap_or(1.0), WEIGHT_UNIT).max(1), veto });
                 places.push(Place {
@@ -280,7 +283,8 @@ impl Propose {
             }
         }
         let bounds = protocol.least_voters()..=VOTERS;
-        refusals.check(bounds.contains(&voters.len()), "voters", || {
+        // Where a count is no number of voters, their sum is none either.
+        refusals.check(!all_counted || bounds.contains(&voters.len()), "voters", || {
             format!("are {}; {protocol} takes {} to {} voters", voters.len(), bounds.start(), bounds.end())
         });
         (places, voters)
@@ -315,7 +319,14 @@ impl App {
             };
             if let Some(id) = given.agent_id {
                 let found = self.store.get_agent(id, Some(&who.user)).await?;
+                let of_ended_swarm = match &found {
+                    Some(agent) if agent.status.is_ended() || agent.terminate_requested => {
+                        self.ended_swarm(agent).await.is_some()
+                    }
+                    _ => false,
+                };
                 let refused = match &found {
+                    Some(_) if of_ended_swarm => Some("has ended with its swarm; name another voter"),
                     None => Some("you have no such agent; list_agents shows the ones you have"),
                     Some(agent) if agent.status.is_ended() || agent.terminate_requested => {
                         Some("has ended; bring it back with resume_agent, or name another voter")

@@ -56,7 +56,7 @@ pub struct SpawnSwarm {
     /// How its agents work together. star: a coordinator splits and merges. hierarchical: a tree of leads and workers. mesh: all see each other's findings. ring: one after the other. Left out: mesh.
     #[schema(nullable = false)]
     pub topology: Option<Topology>,
-    /// Its agents by type, 1 to 64 together. Left out: coordinator, architect, coder, tester, reviewer.
+    /// Its agents by type, 1 to 64 together. Left out: coordinator, architect, coder, tester, reviewer, or as many of them as `max_agents` lets.
     #[schema(nullable = false, min_items = 1, max_items = 20)]
     pub agents: Option<Vec<SwarmAgents>>,
     /// A readable name, one line of at most 100 characters. Left out: the topology and some digits.
@@ -177,8 +177,13 @@ pub(super) fn wanted(agents: &[SwarmAgents], settings: &AppSettings, refusals: &
         let count = refusals.within::<u32>(&field("count"), count, least..=SWARM_AGENTS.into()).unwrap_or(1);
         let is_new = groups.iter().all(|group| group.agent_type != asked.agent_type);
         refusals.check(is_new, &field("type"), || format!("names {} twice; give one entry with the sum", asked.agent_type));
-        let agent_type = refusals.role(&field("type"), Some(asked.agent_type), settings);
-        let backend = refusals.backend(&field("backend"), asked.backend, agent_type, settings);
+        let (agent_type, backend) = if count == 0 {
+            // Agents can be ended that nobody could start any more.
+            (asked.agent_type, asked.backend.unwrap_or(Backend::ClaudeCode))
+        } else {
+            let agent_type = refusals.role(&field("type"), Some(asked.agent_type), settings);
+            (agent_type, refusals.backend(&field("backend"), asked.backend, agent_type, settings))
+        };
         let model = asked.model.clone().or_else(|| settings.roles.get().model_of(agent_type));
         groups.push(Group { agent_type: asked.agent_type, count, model, backend });
     }
@@ -200,10 +205,13 @@ pub(super) fn new_member(who: &Principal, settings: &AppSettings, swarm: &Swarm,
     }
 }
 
-/// The agents of a swarm that names none.
-fn usual() -> Vec<SwarmAgents> {
-    let one = |agent_type| SwarmAgents { agent_type, count: None, model: None, backend: None };
-    [AgentType::COORDINATOR, AgentType::ARCHITECT, AgentType::CODER, AgentType::TESTER, AgentType::REVIEWER].map(one).to_vec()
+/// The agents of a swarm that names none and may have so many.
+fn usual(most: u32) -> Vec<SwarmAgents> {
+    let by_need = [AgentType::COORDINATOR, AgentType::CODER, AgentType::REVIEWER, AgentType::ARCHITECT, AgentType::TESTER];
+    let needed = &by_need[..by_need.len().min(most as usize)];
+    let all = [AgentType::COORDINATOR, AgentType::ARCHITECT, AgentType::CODER, AgentType::TESTER, AgentType::REVIEWER];
+    let taken = all.into_iter().filter(|agent_type| needed.contains(agent_type));
+    taken.map(|agent_type| SwarmAgents { agent_type, count: None, model: None, backend: None }).collect()
 }
 
 impl SpawnSwarm {
@@ -224,9 +232,9 @@ impl SpawnSwarm {
         if let (Some(auto_scale), Some(fields)) = (self.auto_scale, asked.as_array_mut()) {
             fields.push(auto_scale.into());
         }
-        let groups = wanted(&self.agents.unwrap_or_else(usual), settings, &mut refusals, 1);
-        let total: u32 = groups.iter().map(|group| group.count).sum();
         let max_agents = refusals.within::<u32>("max_agents", self.max_agents, 1..=SWARM_AGENTS.into()).unwrap_or(SWARM_AGENTS);
+        let groups = wanted(&self.agents.unwrap_or_else(|| usual(max_agents)), settings, &mut refusals, 1);
+        let total: u32 = groups.iter().map(|group| group.count).sum();
         refusals.check(total <= max_agents, "agents", || {
             format!("{total} agents are more than 1..={max_agents}; name fewer, or spawn more swarms")
         });

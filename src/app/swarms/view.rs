@@ -143,8 +143,9 @@ fn health(
     runs: &[WorkflowRun],
     latest: Option<&WorkflowRunResource>,
     totals: &SwarmTotals,
+    roleless: Vec<String>,
 ) -> (SwarmHealth, Vec<String>) {
-    let mut reasons = Vec::new();
+    let mut reasons = roleless;
     for agent in members.iter().filter(|agent| matches!(agent.status, AgentStatus::Failed | AgentStatus::Lost)) {
         let why = agent.failure.as_ref().map(|failure| format!(": {}", failure.detail)).unwrap_or_default();
         reasons.push(format!("{} is {}{why}", agent.name, agent.status));
@@ -193,16 +194,18 @@ pub(super) struct Known<'a> {
     /// Its newest run.
     pub(super) latest: Option<WorkflowRunResource>,
     pub(super) scaling: Vec<Scaling>,
+    /// Which of its agents cannot be started, because their role is gone.
+    pub(super) roleless: Vec<String>,
 }
 
 impl SwarmResource {
     pub(super) fn of(swarm: Swarm, known: Known<'_>, whole: bool) -> Self {
-        let Known { members, totals, runs, latest, scaling } = known;
+        let Known { members, totals, runs, latest, scaling, roleless } = known;
         let living = members.iter().filter(|agent| super::can_work(agent)).count();
         let is_ending = members.iter().any(|agent| !agent.status.is_ended()) || !runs.is_empty();
         let status = if swarm.status == SwarmStatus::Stopped && is_ending { SwarmStatus::Stopping } else { swarm.status };
         let (health, health_reasons) = match status {
-            SwarmStatus::Active => health(members, living, runs, latest.as_ref(), totals),
+            SwarmStatus::Active => health(members, living, runs, latest.as_ref(), totals, roleless),
             SwarmStatus::Stopping | SwarmStatus::Stopped => (SwarmHealth::Down, vec![format!("it is {status}")]),
         };
         let mut tasks = SwarmTasks::default();

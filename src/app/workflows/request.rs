@@ -229,28 +229,18 @@ fn inputs(workflow: &Workflow, mut given: Map<String, Value>, refusals: &mut Ref
     }
     let mut values = Map::new();
     for (name, field) in &workflow.inputs {
-        let given = given.remove(name);
-        if let (Some(given), Some(default)) = (&given, &field.default) {
-            refusals.check(kind(given) == kind(default) || default.is_null(), "inputs_json", || {
-                format!("`{name}` has to be {}, such as {default}: {}", kind(default), field.description)
-            });
-        }
-        match given.or_else(|| field.default.clone()) {
-            Some(value) => drop(values.insert(name.clone(), value)),
-            None => refusals.check(false, "inputs_json", || format!("`{name}` is missing: {}", field.description)),
+        match given.remove(name).map(|value| field.accept(value)) {
+            Some(Ok(value)) => drop(values.insert(name.clone(), value)),
+            Some(Err(why)) => refusals.check(false, "inputs_json", || {
+                format!("`{name}` takes {}, but {why}. It is: {}", field.takes(), field.description)
+            }),
+            None => match &field.default {
+                Some(default) => drop(values.insert(name.clone(), default.clone())),
+                None => refusals.check(false, "inputs_json", || {
+                    format!("`{name}` is missing; it takes {}. It is: {}", field.takes(), field.description)
+                }),
+            },
         }
     }
     values
-}
-
-/// What a value is, in words.
-const fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nothing",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }

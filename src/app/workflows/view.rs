@@ -53,6 +53,8 @@ pub struct WorkflowInput {
     pub description: String,
     /// Whether it must be given.
     pub required: bool,
+    /// What it takes, in words.
+    pub takes: String,
     /// What it is when it is left out, as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -82,6 +84,7 @@ impl WorkflowResource {
             name: name.clone(),
             description: field.description.clone(),
             required: field.default.is_none(),
+            takes: field.takes(),
             default: field.default.as_ref().map(ToString::to_string),
         });
         Self {

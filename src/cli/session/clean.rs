@@ -57,7 +57,7 @@ pub(in crate::cli) fn clean(arguments: &CleanArgs) -> anyhow::Result<ExitCode> {
         // One document is enough; what it ended is in there.
         return Ok(ended);
     }
-    let reclaimed = gc::report(&items, false);
+    let reclaimed = gc::summary(&items);
     Ok(if ended == ExitCode::SUCCESS { reclaimed } else { ended })
 }
 

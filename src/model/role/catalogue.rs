@@ -93,6 +93,16 @@ impl Catalogue {
         wanted.filter(|model| any_matches(&self.models, model)).or(self.default_model.as_ref()).cloned()
     }
 
+    /// What is wrong with the MCP servers that roles name: each role with what is to be said of a server that nobody has registered.
+    pub fn unregistered<'a>(&'a self, is_known: &'a dyn Fn(&str) -> bool) -> impl Iterator<Item = (&'a Role, String)> {
+        self.roles.values().flat_map(move |(role, _)| {
+            let unknown = role.mcp_servers.iter().filter(|name| !is_known(name));
+            unknown.map(move |name| {
+                (role, format!("its MCP server `{name}` is not in mcp.servers_file; its agents work without it"))
+            })
+        })
+    }
+
     /// The CLI behind agents and tasks that name none.
     pub fn backend_of(&self, name: AgentType) -> Backend {
         self.get(name).map_or(Backend::ClaudeCode, |role| role.backend)

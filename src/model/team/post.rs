@@ -203,6 +203,12 @@ impl Draft {
                 Err("this is yourself; write to somebody else".to_owned())
             }
             (Recipient::User, _) => Ok(vec![]),
+            (_, Sender::User) if found.is_empty() && reachable.is_empty() => {
+                Err("the swarm has no agent any more that could read it".to_owned())
+            }
+            (_, Sender::User) if found.is_empty() => {
+                Err(format!("no agent of the swarm is `{}`. You may write to: {}", self.to, list(reachable.iter().copied())))
+            }
             _ if found.is_empty() => Err(format!(
                 "the {} topology of the swarm does not let you write to `{}`. You may write to: {}, and to `user`",
                 swarm.topology,

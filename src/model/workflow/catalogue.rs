@@ -16,11 +16,16 @@ const SHIPPED: [&str; 6] = [
     include_str!("../../../workflows/system_planning.yaml"),
 ];
 
+/// What stands for the file of a shipped workflow.
+const SHIPPED_FILE: &str = "shipped";
+
 /// Workflows by name.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     workflows: BTreeMap<String, (Workflow, DefinitionSource)>,
     problems: Vec<FileProblem>,
+    /// Names of workflows whose files have flaws, with the first of each.
+    disabled: BTreeMap<String, FileProblem>,
 }
 
 impl Catalogue {
@@ -28,7 +33,7 @@ impl Catalogue {
     pub fn shipped(roles: &role::Catalogue) -> Self {
         let mut catalogue = Self::default();
         for text in SHIPPED {
-            catalogue.take("shipped", text, roles, DefinitionSource::Shipped);
+            catalogue.take(SHIPPED_FILE, text, roles, DefinitionSource::Shipped);
         }
         catalogue
     }
@@ -50,7 +55,26 @@ impl Catalogue {
                 self.refuse(file, FileFlaw::whole(words));
             }
             Ok(workflow) => drop(self.workflows.insert(workflow.name.clone(), (workflow, source))),
-            Err(flaws) => flaws.into_iter().for_each(|flaw| self.refuse(file, flaw)),
+            Err(flaws) => {
+                if let (Some(name), Some(flaw)) = (file::name_of(text), flaws.first()) {
+                    self.disabled.insert(name, FileProblem { file: file.to_owned(), flaw: flaw.clone() });
+                }
+                for flaw in flaws {
+                    self.refuse(file, flaw);
+                }
+            }
+        }
+    }
+
+    /// Says why there is no workflow of that name, and which there are.
+    pub fn why_not(&self, name: &str) -> String {
+        let names = self.workflows.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        match self.disabled.get(name) {
+            Some(FileProblem { file, flaw }) => {
+                let file = if file == SHIPPED_FILE { "it".to_owned() } else { format!("workflows/{file}") };
+                format!("the workflow `{name}` cannot be used, because {file} has a flaw ({flaw}); usable are: {names}")
+            }
+            None => format!("there is no workflow `{name}`; there are: {names}"),
         }
     }
 
@@ -98,6 +122,9 @@ mod tests {
         assert!(catalogue.get("mine").is_some() && catalogue.get("bad").is_none());
         let problem = &catalogue.problems()[0];
         assert!(problem.file == "b.yaml" && problem.flaw.line == Some(4), "{problem:?}");
+        let why = catalogue.why_not("bad");
+        assert!(why.contains("workflows/b.yaml") && why.contains("no agent type `nobody`") && why.contains("mine"), "{why}");
+        assert!(catalogue.why_not("worse").starts_with("there is no workflow `worse`; there are:"));
     }
 
     #[test]

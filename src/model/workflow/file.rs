@@ -1,10 +1,12 @@
 //! Workflows as YAML files; what is wrong with one is told with its line.
 
+mod lines;
+
 use super::{Workflow, check};
 use crate::model::word::word_enum;
-use serde::Deserialize;
-use serde_saphyr::{Spanned, budget, options};
-use std::{collections::BTreeMap, fmt};
+use lines::Lines;
+use serde_saphyr::{budget, options};
+use std::fmt;
 
 /// Largest file, in bytes.
 pub const FILE_BYTES: usize = 256 * 1024;
@@ -53,27 +55,13 @@ impl fmt::Display for FileFlaw {
     }
 }
 
-/// The places of a file's stages.
-#[derive(Deserialize)]
-struct Places {
-    #[serde(default)]
-    stages: Vec<Place>,
-}
-
-#[derive(Deserialize)]
-struct Place {
-    name: Spanned<String>,
-    #[serde(default)]
-    stages: Vec<Self>,
-}
-
-fn lines(places: &[Place], found: &mut BTreeMap<String, u64>) {
-    for place in places {
-        let line = place.name.referenced.line();
-        // Of two stages with one name the second is the one to mend.
-        found.insert(place.name.value.clone(), line);
-        lines(&place.stages, found);
+/// The name a file gives its workflow, whatever else is wrong with it.
+pub(super) fn name_of(text: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
     }
+    serde_saphyr::from_str::<Named>(text).ok().map(|named| named.name)
 }
 
 /// The workflow in a YAML text, or everything that is wrong with it.
@@ -87,22 +75,19 @@ pub fn parse(text: &str, is_role: &dyn Fn(&str) -> bool) -> Result<Workflow, Vec
         let error = error.without_snippet();
         vec![FileFlaw { line: error.location().map(|place| place.line()), words: error.to_string() }]
     })?;
-    let mut places = BTreeMap::new();
-    if let Ok(found) = serde_saphyr::from_str::<Places>(text) {
-        lines(&found.stages, &mut places);
-    }
+    let lines = Lines::of(text);
     let mut flaws = check::check(&workflow, is_role);
     let stages = workflow.stages.iter().flat_map(|stage| stage.walk());
     for stage in stages.filter(|stage| stage.agent_id.is_some() || stage.review.as_ref().is_some_and(|it| it.agent_id.is_some()))
     {
         let words = "agent_id is for swarms only; use agent".to_owned();
-        flaws.push(check::Flaw { stage: Some(stage.name.clone()), field: "agent_id", words });
+        flaws.push(check::Flaw { stage: Some(stage.name.clone()), field: "agent_id", line: None, words });
     }
     if flaws.is_empty() {
         return Ok(workflow);
     }
     let described = flaws.into_iter().map(|flaw| FileFlaw {
-        line: flaw.stage.as_ref().and_then(|stage| places.get(stage).copied()),
+        line: lines.of_flaw(&flaw),
         words: match &flaw.stage {
             Some(stage) => format!("stage `{stage}`, {}: {}", flaw.field, flaw.words),
             None => format!("{}: {}", flaw.field, flaw.words),

@@ -90,6 +90,7 @@ async fn cli_clean_ends_agents_at_rest_and_keeps_what_is_not_saved() {
     assert!(!place(&tidy).exists(), "{cleaned:?}");
     assert_eq!(std::fs::read_to_string(place(&unsaved).join("note.txt")).expect("there"), "unsaved");
     assert!(cleaned.out.contains("it has uncommitted work"), "{cleaned:?}");
+    assert!(cleaned.out.lines().filter(|line| line.contains("keep: ")).count() < 8, "{cleaned:?}");
     assert_eq!(app.get(&path_of(&resting, "")).await.expect(200)["status"], "terminated");
     let members = app.get(&format!("/swarm/status?swarm_id={swarm}")).await.expect(200);
     let members = members["swarms"][0]["agents"].as_array().expect("agents").clone();

@@ -21,7 +21,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const NONE: [&str; 3] = [
+pub(super) const NONE: [&str; 3] = [
     "/swarm/swarm_0193f2a87c3e7d10b5a1c2d3e4f50617",
     "/workflow-runs/wfrun_0193f2a87c3e7d10b5a1c2d3e4f50617",
     "/consensus/proposal_0193f2a87c3e7d10b5a1c2d3e4f50617",
@@ -33,14 +33,14 @@ async fn app() -> TestApp {
 }
 
 /// A server whose agents start, and never come to an end of that.
-async fn busy(settings: &[(&str, &str)]) -> TestApp {
+pub(super) async fn busy(settings: &[(&str, &str)]) -> TestApp {
     let mut app = TestApp::prepared(settings).await;
     app.script("#!/bin/sh\n[ \"$1\" = --version ] && exec echo '2.1.0 (Claude Code)'\nexec sleep 600\n");
     app.launch();
     app
 }
 
-fn id(thing: &Value) -> String {
+pub(super) fn id(thing: &Value) -> String {
     thing["id"].as_str().expect("an id").to_owned()
 }
 
@@ -85,6 +85,7 @@ async fn nonsense_is_refused_with_its_field_and_nothing_is_made() {
         (json!({"max_agents": 65}), "max_agents", "1..=64"),
         (json!({"name": "two\nlines"}), "name", "one line"),
         (json!({"name": "nul\u{0}"}), "name", "NUL"),
+        (json!({"name": "esc\u{1b}[2J"}), "name", "control characters"),
         (json!({"objective": "x".repeat(12_001)}), "objective", "at most 12000"),
         (json!({"wait_seconds": 41}), "wait_seconds", "0..=40"),
         (json!({"idempotency_key": "k".repeat(201)}), "idempotency_key", "at most 200"),
@@ -92,15 +93,22 @@ async fn nonsense_is_refused_with_its_field_and_nothing_is_made() {
     ] {
         refused(&app, "/swarm/spawn", &body, field, words).await;
     }
-    for (inputs, words) in [
-        ("{\"max_parts\": \"many\"}", "a number, such as 6"),
-        ("{\"max_parts\": [1]}", "a number, such as 6"),
-        ("{\"parts\": 2}", "it has: max_parts"),
-        ("{", "is not JSON"),
-        ("[]", "JSON object"),
+    for (workflow, inputs, words) in [
+        ("aggregation_pipeline", "{\"max_parts\": \"many\"}", "`max_parts` takes a whole number, 1 to 100"),
+        ("aggregation_pipeline", "{\"max_parts\": [1]}", "`max_parts` takes a whole number, 1 to 100"),
+        ("aggregation_pipeline", "{\"max_parts\": 100000000000000000000}", "`max_parts` takes a whole number, 1 to 100"),
+        ("aggregation_pipeline", "{\"parts\": 2}", "it has: max_parts"),
+        ("aggregation_pipeline", "{", "is not JSON"),
+        ("aggregation_pipeline", "[]", "JSON object"),
+        ("deep_research", "{\"max_followups\": 2.5}", "`max_followups` takes a whole number, 0 to 100"),
+        ("deep_research", "{\"max_followups\": -5}", "`max_followups` takes a whole number, 0 to 100"),
+        ("sparc", "{\"phases\": [\"nope\"]}", "one of: specification, pseudocode"),
+        ("sparc", "{\"phases\": []}", "a list of at least 1"),
+        ("sparc", "{\"phases\": [\"completion\", \"completion\"]}", "each once"),
+        ("sparc", "{\"mode\": \" \"}", "`mode` takes text"),
     ] {
         let body = json!({"task": "x", "inputs_json": inputs});
-        refused(&app, "/workflows/aggregation_pipeline/run", &body, "inputs_json", words).await;
+        refused(&app, &format!("/workflows/{workflow}/run"), &body, "inputs_json", words).await;
     }
     let unknown =
         app.post(&format!("/workflows/{}/run", "w".repeat(5000)), &json!({"task": "x"})).await.problem(404, "not_found");
@@ -109,6 +117,8 @@ async fn nonsense_is_refused_with_its_field_and_nothing_is_made() {
     for (body, field, words) in [
         (json!({"phases": []}), "phases", "specification"),
         (json!({"phases": ["dreaming"]}), "phases[0]", "`specification`"),
+        (json!({"phases": ["completion", "completion"]}), "phases", "twice"),
+        (json!({"mode": "two\nlines"}), "mode", "one line"),
         (json!({"mode": "m".repeat(101)}), "mode", "at most 100"),
         (json!({"task": "nul\u{0}"}), "task", "NUL"),
     ] {
@@ -142,6 +152,13 @@ async fn nonsense_is_refused_with_its_field_and_nothing_is_made() {
         let request = app.request(Method::POST, "/consensus/propose").header("content-type", "application/json").body(text);
         app.send(request).await.problem(400, "invalid_json");
     }
+    // A count that is none is all that is said of the number of voters.
+    let many = json!({"question": "Which?", "voters": [{"type": "coder", "count": 65}]});
+    let refused = app.post("/consensus/propose", &many).await.problem(422, "validation_failed");
+    assert_eq!(
+        (refused["errors"].as_array().map(Vec::len), &refused["errors"][0]["field"]),
+        (Some(1), &json!("voters[0].count"))
+    );
     assert_nothing_made(&app).await;
 }
 
@@ -187,10 +204,11 @@ async fn a_swarm_that_is_stopped_takes_nothing_and_repeated_requests_get_what_th
     let message = json!({"to": "all", "subject": "x", "body": "x"});
     app.post(&path("messages"), &message).await.problem(409, "swarm_ended");
     let agent = swarm["agents"][0].clone();
-    app.post(&path_of(&agent, "/message"), &json!({"text": "x"})).await.problem(409, "agent_ended");
+    let ended = app.post(&path_of(&agent, "/message"), &json!({"text": "x"})).await.problem(409, "swarm_ended");
+    assert!(!ended.to_string().contains("resume_agent"), "{ended}");
     app.post(&path_of(&agent, "/resume"), &json!({})).await.problem(409, "swarm_ended");
     let proposal = json!({"question": "Which?", "voters": [{"agent_id": agent["id"]}, {"type": "coder"}]});
-    refused(&app, "/consensus/propose", &proposal, "voters[0].agent_id", "has ended").await;
+    refused(&app, "/consensus/propose", &proposal, "voters[0].agent_id", "has ended with its swarm").await;
 
     let same = app.post("/swarm/spawn", &spawn).await.expect(200);
     assert_eq!((&same["id"], &same["status"]), (&swarm["id"], &json!("stopped")));

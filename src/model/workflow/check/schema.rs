@@ -56,6 +56,11 @@ pub(in crate::model) fn flaw(schema: &Value) -> Option<String> {
     if schema.get("type").is_none_or(|kind| kind != "object") {
         return Some("must be a JSON Schema of type object".to_owned());
     }
+    flaw_of_any(schema)
+}
+
+/// What is wrong with a schema of anything.
+pub(super) fn flaw_of_any(schema: &Value) -> Option<String> {
     if let Err(error) = jsonschema::meta::validate(schema) {
         return Some(format!("is no JSON Schema: {error} (at `{}`)", error.instance_path()));
     }

@@ -236,7 +236,9 @@ impl Planner<'_> {
         let outcome = {
             let known = self.known;
             self.attempts(&key, stage.retries.max(1), view, |key| {
-                let values = scope.with([("made", made.clone()), ("revision", json!(of.round))]).values(known.input);
+                let values = scope
+                    .with([("made", made.clone()), ("review", Value::Null), ("revision", json!(of.round))])
+                    .values(known.input);
                 let prompt = prompt::review(known.workflow, stage, review, path, &values, made);
                 Ok(TurnSpec {
                     title: prompt::title(known.workflow, &key),
