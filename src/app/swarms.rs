@@ -299,10 +299,15 @@ impl App {
         }
         let latest =
             WorkflowRunFilter { owner: None, status: None, workflow: None, swarm: Some(swarm.id), before: None, limit: 1 };
-        let latest = self.store.list_workflow_runs(&latest).await?.pop();
+        let latest = match self.store.list_workflow_runs(&latest).await?.pop() {
+            Some(run) if whole => {
+                let record = self.record(&run).await?;
+                Some(WorkflowRunResource::latest(run, &record))
+            }
+            latest => latest.map(WorkflowRunResource::brief),
+        };
         let scaling = if whole { self.store.list_scalings(swarm.id, SCALINGS).await? } else { vec![] };
-        let known =
-            Known { members: &members, totals: &totals, runs: &runs, latest: latest.map(WorkflowRunResource::brief), scaling };
+        let known = Known { members: &members, totals: &totals, runs: &runs, latest, scaling };
         Ok(SwarmResource::of(swarm, known, whole))
     }
 }

@@ -221,7 +221,7 @@ impl App {
         run.ok_or_else(|| AppError::NotFound(format!("there is no workflow run {id}; list_workflow_runs shows yours")))
     }
 
-    async fn record(&self, run: &WorkflowRun) -> Result<Record, AppError> {
+    pub(super) async fn record(&self, run: &WorkflowRun) -> Result<Record, AppError> {
         let mut record = Record::default();
         record.extend(self.store.list_transitions(run.id, 0).await?);
         Ok(record)
