@@ -66,8 +66,25 @@ pub(super) struct Check {
 /// The agent of a finished task counts no more, unless somebody wrote to it.
 const COUNT_AGENTS: &str = "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM agent WHERE status NOT IN ('terminated', 'failed', 'lost') \
                             AND (durable OR status <> 'parked') AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
-const COUNT_QUEUED: &str =
-    "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM task WHERE status = 'created' AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
+/// The same with the voters of proposals that are an agent for their turn only: those whose turn waits, and those who are to be
+/// asked first thing. So many voters as have no agent sit at a proposal: a word that only the seats' JSON has, and no text in it can.
+const COUNT_AGENTS_AND_VOTERS: &str = "SELECT CAST((SELECT count(*) FROM agent WHERE status NOT IN ('terminated', 'failed', 'lost') \
+                                       AND (durable OR status <> 'parked') AND ($1 IS NULL OR key_id = $1)) \
+                                       + (SELECT count(*) FROM proposal p JOIN ballot b ON b.proposal_id = p.id JOIN task t ON t.id = b.task_id \
+                                       WHERE p.status = 'open' AND b.status = 'asked' \
+                                       AND t.agent_id IS NULL AND t.ended_at IS NULL AND ($1 IS NULL OR t.key_id = $1)) \
+                                       + (SELECT COALESCE(sum((length(CAST(seats AS TEXT)) \
+                                       - length(replace(CAST(seats AS TEXT), '\"agent_type\"', ''))) / 12 \
+                                       - (length(CAST(seats AS TEXT)) \
+                                       - length(replace(CAST(seats AS TEXT), '\"agent_id\"', ''))) / 10), 0) FROM proposal \
+                                       WHERE status = 'open' AND generation = 0 AND ($1 IS NULL OR key_id = $1)) \
+                                       AS DOUBLE PRECISION) WHERE $2 = $2";
+/// Tasks that wait, and the first turns of proposals, which come a moment after these.
+const COUNT_QUEUED: &str = "SELECT CAST((SELECT count(*) FROM task WHERE status = 'created' AND ($1 IS NULL OR key_id = $1)) \
+                            + (SELECT COALESCE(sum((length(CAST(seats AS TEXT)) \
+                            - length(replace(CAST(seats AS TEXT), '\"agent_type\"', ''))) / 12), 0) FROM proposal \
+                            WHERE status = 'open' AND generation = 0 AND ($1 IS NULL OR key_id = $1)) AS DOUBLE PRECISION) \
+                            WHERE $2 = $2";
 const SUM_USD: &str = "SELECT CAST(COALESCE(sum(r.cost_usd), 0) AS DOUBLE PRECISION) FROM run r JOIN task t ON t.id = r.task_id \
                        WHERE r.started_at >= $2 AND ($1 IS NULL OR t.key_id = $1)";
 const SUM_USD_EXCEPT: &str = "SELECT CAST(COALESCE(sum(r.cost_usd), 0) AS DOUBLE PRECISION) FROM run r JOIN task t ON t.id = r.task_id \
@@ -88,6 +105,14 @@ impl Quota {
             }
         }
         checks
+    }
+
+    /// The checks of a new proposal: those of what it adds, and those of what was used before. `agents`: whether it adds any.
+    pub(super) fn checks_of_voters(&self, agents: bool) -> (Vec<Check>, Vec<Check>) {
+        let agents = if agents { self.checks(true) } else { Vec::new() };
+        let agents = agents.into_iter().map(|check| Check { sql: COUNT_AGENTS_AND_VOTERS, ..check });
+        let (added, used): (Vec<_>, Vec<_>) = self.checks(false).into_iter().partition(|check| check.sql == COUNT_QUEUED);
+        (added.into_iter().chain(agents).collect(), used)
     }
 }
 

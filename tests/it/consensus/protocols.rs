@@ -102,7 +102,8 @@ async fn cli_byzantine_voters_decide_with_one_liar_and_not_with_two() {
 
 #[tokio::test]
 async fn cli_gossip_goes_on_until_all_agree_and_keeps_its_history_also_with_one_place() {
-    let settings = [("MAS_RUNNER__MAX_LIVE_AGENTS", "1")];
+    // It may be made just so; the rounds that follow are part of what was allowed.
+    let settings = [("MAS_RUNNER__MAX_LIVE_AGENTS", "1"), ("MAS_LIMITS__MAX_QUEUED_TASKS", "3"), ("MAS_LIMITS__MAX_AGENTS", "3")];
     let app =
         app_set(&settings, &[says(&voter(3, "opinion, round 1"), &choice("tabs")), says("Step: opinion", &choice("spaces"))])
             .await;
