@@ -31,7 +31,7 @@ use crate::{
         swarm::SwarmStatus,
         task::{Task, TaskStatus},
     },
-    store::{Inserted, Quota, TaskFilter},
+    store::{Inserted, Quota, TaskFilter, TeamChange},
     trace::MakingSpan,
 };
 use serde::Deserialize;
@@ -98,7 +98,7 @@ impl App {
         let swarm = self.swarm_of_task(who, &request).await?;
         let (mut task, wait) = request.validate(who, &self.settings, swarm.as_ref()).await?;
         self.take_files(&mut task, &files).await?;
-        self.insert_task(who, task, self.settings.quota(who), wait).await
+        self.insert_task(who, task, self.settings.quota(who), wait, None).await
     }
 
     /// Stores a task or message unless it is known, tells the runner, and waits for its end as long as asked.
@@ -108,12 +108,13 @@ impl App {
         mut task: Task,
         quota: Quota,
         wait: u32,
+        answer: Option<TeamChange>,
     ) -> Result<CreatedTask, AppError> {
         let waiter = self.waiter(Topic::Task(task.id), wait);
         let app = self.clone();
         let making = MakingSpan::begin(&mut task);
         let made = detached(async move {
-            let inserted = app.store.insert_task(&task, &quota).await;
+            let inserted = app.store.insert_task_and(&task, &quota, answer).await;
             if !matches!(inserted, Ok(Inserted::New)) {
                 app.drop_files(&task).await;
             }

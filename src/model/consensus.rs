@@ -348,8 +348,8 @@ pub fn at_deadline(rules: &Rules, ballots: &[Ballot], lost: &BTreeSet<usize>, se
     let owing = ballots.iter().filter(|ballot| ballot.state == State::Asked).map(|ballot| ballot.place);
     let silent: BTreeSet<usize> = owing.filter(|place| !lost.contains(place)).collect();
     // No round is left.
-    let last = Rules { max_rounds: Record { rules, ballots, lost }.round(), ..rules.clone() };
-    let outcome = match next(&last, ballots, &(lost | &silent)) {
+    let without_more = Rules { max_rounds: Record { rules, ballots, lost }.round(), ..rules.clone() };
+    let outcome = match next(&without_more, ballots, &(lost | &silent)) {
         Next::Done(outcome) if matches!(outcome.kind, OutcomeKind::Decided | OutcomeKind::Rejected) => outcome,
         _ => interim(rules, ballots, lost, OutcomeKind::TimedOut, format!("no decision within {seconds} seconds")),
     };

@@ -8,6 +8,7 @@ use super::{
     db::{micros, on, text, uncancelled},
     json::JsonText,
     tasks::TaskRow,
+    team::{TeamChange, apply_change},
 };
 use crate::model::{
     agent::{Agent, AgentStatus},
@@ -221,13 +222,24 @@ pub(super) use reached;
 impl Store {
     /// Stores a new task, or a message to an agent when `mode` is set, also under concurrent calls.
     pub async fn insert_task(&self, task: &Task, quota: &Quota) -> Result<Inserted<Task>, StoreError> {
+        self.insert_task_and(task, quota, None).await
+    }
+
+    /// The same, with a change of the team that is made if and only if the task is new.
+    pub async fn insert_task_and(
+        &self,
+        task: &Task,
+        quota: &Quota,
+        change: Option<TeamChange>,
+    ) -> Result<Inserted<Task>, StoreError> {
         let (db, given, quota) = (self.db.clone(), task.clone(), *quota);
+        let change = change.map(TeamChange::prepare).transpose()?;
         let output_schema = JsonText::of_option(task.output_schema.as_ref())?;
         let failure = JsonText::of_option(task.failure.as_ref())?;
         let limits = JsonText::of(&task.limits)?;
         let checks = quota.checks(false);
         let agents = quota.keeps.map(|(key_id, key)| (key_id, Quota::of_agent(key_id, key, quota.gateway).checks(true)));
-        let (outcome, refusal) = uncancelled(async move {
+        let (outcome, refusal) = uncancelled(Box::pin(async move {
             let (task, mut refusal) = (given, None);
             let key = task.idempotency_key.as_deref().map(text);
             let outcome = on!(tx db, |t| {
@@ -269,11 +281,15 @@ impl Store {
                         .execute(&mut *t)
                         .await?
                         .rows_affected();
+                    if let Some(change) = change.filter(|_| written == 1) {
+                        // Under an id of its own, so it holds.
+                        let _holds: bool = apply_change!(t, change);
+                    }
                     Some(if written == 1 { Outcome::Stored } else { Outcome::Known })
                 }
             });
             Ok((outcome, refusal))
-        })
+        }))
         .await?;
         match (outcome, refusal) {
             (Some(Outcome::Stored), _) => Ok(Inserted::New),

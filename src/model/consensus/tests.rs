@@ -135,11 +135,11 @@ fn a_veto_rejects_what_would_have_been_decided() {
 
 /// Where a quorum stands when its voters have said so much, of those who have been asked.
 fn voted(rules: &Rules, votes: &[Option<&str>]) -> (Next, Vec<Ballot>) {
-    let state = |vote: &Option<&str>| vote.map_or(State::Asked, cast);
+    let state = |vote: Option<&str>| vote.map_or(State::Asked, cast);
     let ballots: Vec<Ballot> = votes
         .iter()
         .enumerate()
-        .map(|(place, vote)| Ballot { place, round: 1, phase: Phase::Vote, state: state(vote) })
+        .map(|(place, vote)| Ballot { place, round: 1, phase: Phase::Vote, state: state(*vote) })
         .collect();
     (next(rules, &ballots, &BTreeSet::new()), ballots)
 }
