@@ -4,9 +4,10 @@ mod request;
 mod view;
 
 pub use request::{GetSwarms, RunSwarm, ScaleSwarm, SpawnSwarm, StopSwarm, SwarmAgents};
-pub use view::{SwarmAgent, SwarmResource, SwarmStatusReport, SwarmTasks};
+pub use view::{SwarmAgent, SwarmQuestion, SwarmResource, SwarmStatusReport, SwarmTasks};
 
 use view::Known;
+pub(super) use view::{asked, open_questions};
 
 use super::{
     App,
@@ -80,7 +81,7 @@ impl App {
             let mut waiter = self.waiter(Topic::Swarm(id), wait);
             loop {
                 let swarm = self.swarm_resource(self.find_swarm(who, id).await?, true).await?;
-                if swarm.active_runs.is_empty() || !waiter.changed().await {
+                if !swarm.is_at_work() || !waiter.changed().await {
                     return Ok(SwarmStatusReport { swarms: vec![swarm], next_cursor: None });
                 }
             }
@@ -331,18 +332,19 @@ impl App {
         }
         let latest =
             WorkflowRunFilter { owner: None, status: None, workflow: None, swarm: Some(swarm.id), before: None, limit: 1 };
-        let latest = self.store.list_workflow_runs(&latest).await?.pop();
+        let latest = match self.store.list_workflow_runs(&latest).await?.pop() {
+            Some(run) if whole => {
+                let record = self.record(&run).await?;
+                Some(WorkflowRunResource::latest(run, &record))
+            }
+            latest => latest.map(WorkflowRunResource::brief),
+        };
+        let questions = self.store.list_questions_to_user(swarm.id).await?;
+        let questions = open_questions(&questions, &members, now());
         let scaling = if whole { self.store.list_scalings(swarm.id, SCALINGS).await? } else { vec![] };
         let living: Vec<&Agent> = members.iter().filter(|agent| can_work(agent)).collect();
         let roleless = self.roleless(&living);
-        let known = Known {
-            members: &members,
-            roleless,
-            totals: &totals,
-            runs: &runs,
-            latest: latest.map(WorkflowRunResource::brief),
-            scaling,
-        };
+        let known = Known { members: &members, roleless, totals: &totals, runs: &runs, latest, scaling, questions };
         Ok(SwarmResource::of(swarm, known, whole))
     }
 }

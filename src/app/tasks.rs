@@ -32,7 +32,7 @@ use crate::{
         swarm::SwarmStatus,
         task::{Task, TaskStatus},
     },
-    store::{Inserted, Quota, TaskFilter},
+    store::{Inserted, Quota, TaskFilter, TeamChange},
     trace::MakingSpan,
 };
 use serde::Deserialize;
@@ -98,7 +98,7 @@ impl App {
         let files = request.files.clone().unwrap_or_default();
         let swarm = self.swarm_of_task(who, &request).await?;
         let (task, wait) = request.validate(who, &self.settings, swarm.as_ref()).await?;
-        self.make_task(who, task, files, self.settings.quota(who), wait).await
+        self.make_task(who, task, files, self.settings.quota(who), wait, None).await
     }
 
     /// Makes a task or message unless it is known, and waits for its end as long as asked.
@@ -109,13 +109,14 @@ impl App {
         files: Vec<FileRef>,
         quota: Quota,
         wait: u32,
+        answer: Option<TeamChange>,
     ) -> Result<CreatedTask, AppError> {
         let waiter = self.waiter(Topic::Task(task.id), wait);
         let making = MakingSpan::begin(&mut task);
         let (app, by) = (self.clone(), answer_by());
         let made = detached(async move {
             if files.is_empty() {
-                return app.insert_task(task, &quota).await;
+                return app.insert_task(task, &quota, answer).await;
             }
             // Whoever repeats the request meanwhile waits for what becomes of the first one; its links may not work any more.
             let _turn = app.one_at_a_time(&task, by).await?;
@@ -125,7 +126,7 @@ impl App {
                 return same_request(earlier, &task);
             }
             app.take_files(&mut task, &files, by).await?;
-            app.insert_task(task, &quota).await
+            app.insert_task(task, &quota, answer).await
         })
         .await;
         if let Some(making) = making {
@@ -140,9 +141,9 @@ impl App {
         Ok(CreatedTask { task: self.task_resource(task).await?, is_new })
     }
 
-    /// Stores a task or message unless it is known, and tells the runner. Whether it is new comes with it.
-    async fn insert_task(&self, task: Task, quota: &Quota) -> Result<(Task, bool), AppError> {
-        let inserted = self.store.insert_task(&task, quota).await;
+    /// Stores a task or message unless it is known, with the answer it gives to a question, and tells the runner. Whether it is new comes with it.
+    async fn insert_task(&self, task: Task, quota: &Quota, answer: Option<TeamChange>) -> Result<(Task, bool), AppError> {
+        let inserted = self.store.insert_task_and(&task, quota, answer).await;
         if !matches!(inserted, Ok(Inserted::New)) {
             self.drop_files(&task).await;
         }

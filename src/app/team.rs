@@ -178,7 +178,11 @@ impl App {
         messages.truncate(limit as usize);
         let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
         let deliveries = self.store.list_deliveries(&ids).await?;
-        let resources = messages.into_iter().map(|message| TeamMessageResource::new(message, &deliveries, now()));
+        let answers = self.store.list_answers_of_user(&ids).await?;
+        let resources = messages.into_iter().map(|message| {
+            let answer = answers.get(&message.id).copied();
+            TeamMessageResource::new(message, &deliveries, answer, now())
+        });
         let (page, cut) = take_within(resources.collect(), self.settings.page_chars());
         let next = page.last().filter(|_| more || cut).map(|message: &TeamMessageResource| message.id);
         Ok((page, next))
@@ -262,7 +266,7 @@ impl App {
             return sent.ok_or_else(|| AppError::Internal("a message was neither stored nor found".into()));
         }
         let deliveries = self.store.list_deliveries(&[message.id]).await?;
-        Ok(SentTeamMessage { message: TeamMessageResource::new(message, &deliveries, now()), is_new: true })
+        Ok(SentTeamMessage { message: TeamMessageResource::new(message, &deliveries, None, now()), is_new: true })
     }
 
     /// The message that was sent with this key.
@@ -272,7 +276,8 @@ impl App {
             None => Ok(None),
             Some(earlier) if earlier.request_hash == hash => {
                 let deliveries = self.store.list_deliveries(&[earlier.id]).await?;
-                Ok(Some(SentTeamMessage { message: TeamMessageResource::new(earlier, &deliveries, now()), is_new: false }))
+                let message = TeamMessageResource::new(earlier, &deliveries, None, now());
+                Ok(Some(SentTeamMessage { message, is_new: false }))
             }
             Some(earlier) => Err(AppError::IdempotencyConflict { first: earlier.id.to_string() }),
         }

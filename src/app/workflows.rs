@@ -227,7 +227,7 @@ impl App {
         })
     }
 
-    async fn record(&self, run: &WorkflowRun) -> Result<Record, AppError> {
+    pub(super) async fn record(&self, run: &WorkflowRun) -> Result<Record, AppError> {
         let mut record = Record::default();
         record.extend(self.store.list_transitions(run.id, 0).await?);
         Ok(record)
@@ -237,6 +237,16 @@ impl App {
         let record = self.record(&run).await?;
         let usage = self.store.workflow_run_usage(run.id).await?;
         let files = self.run_files(run.id).await;
-        Ok(WorkflowRunResource::of(run, &record, usage, files))
+        let swarm = run.swarm_id.filter(|_| !run.status.is_terminal());
+        let mut resource = WorkflowRunResource::of(run, &record, usage, files);
+        if let Some(swarm) = swarm {
+            // Whoever follows a run looks at nothing else meanwhile.
+            let asked = self.store.list_questions_to_user(swarm).await?;
+            let members = if asked.is_empty() { Vec::new() } else { self.store.list_members(swarm).await? };
+            if let Some(question) = super::swarms::open_questions(&asked, &members, now()).first() {
+                resource.next_step = format!("{} {}", super::swarms::asked(question), resource.next_step);
+            }
+        }
+        Ok(resource)
     }
 }

@@ -38,6 +38,9 @@ pub(super) enum AgentCommand {
         /// critical, high, normal, low
         #[arg(long)]
         priority: Option<String>,
+        /// The question to you that it answers: the id of its message
+        #[arg(long)]
+        in_reply_to: Option<String>,
         /// Wait until the turn has ended, and print the answer
         #[arg(long)]
         wait: bool,
@@ -128,8 +131,9 @@ pub(super) async fn run(remote: &Remote, command: AgentCommand) -> anyhow::Resul
             }))
         }
         AgentCommand::Get { id } => Ok(remote.show(&client.get(&["agents", &id], &[]).await?, show)),
-        AgentCommand::Message { id, text: words, mode, priority, wait } => {
-            let fields = body(json!({ "text": text(words)?, "mode": mode, "priority": priority }));
+        AgentCommand::Message { id, text: words, mode, priority, in_reply_to, wait } => {
+            let asked = json!({ "text": text(words)?, "mode": mode, "priority": priority, "in_reply_to": in_reply_to });
+            let fields = body(asked);
             let task = client.post(&["agents", &id, "message"], fields).await?;
             if !wait {
                 return Ok(remote.made(&task, "mas task get"));

@@ -312,6 +312,9 @@ pub struct Outcome {
     /// Who contradicted itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub equivocations: Vec<Equivocation>,
+    /// Who owed an answer when time was over; counted as lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<usize>,
 }
 
 /// What has to happen next.
@@ -337,6 +340,26 @@ pub fn next(rules: &Rules, ballots: &[Ballot], lost: &BTreeSet<usize>) -> Next {
         Protocol::Gossip => gossip::next(&record),
         Protocol::Crdt => crdt::next(&record),
     }
+}
+
+/// How a proposal ends whose time is over after `seconds`. Voters who owe an answer are lost by that, as those are whose turn
+/// takes too long; what the others said may be enough. A document is what has been contributed to it.
+pub fn at_deadline(rules: &Rules, ballots: &[Ballot], lost: &BTreeSet<usize>, seconds: u32) -> Outcome {
+    let owing = ballots.iter().filter(|ballot| ballot.state == State::Asked).map(|ballot| ballot.place);
+    let silent: BTreeSet<usize> = owing.filter(|place| !lost.contains(place)).collect();
+    // No round is left.
+    let without_more = Rules { max_rounds: Record { rules, ballots, lost }.round(), ..rules.clone() };
+    let outcome = match next(&without_more, ballots, &(lost | &silent)) {
+        Next::Done(outcome) if matches!(outcome.kind, OutcomeKind::Decided | OutcomeKind::Rejected) => outcome,
+        _ => interim(rules, ballots, lost, OutcomeKind::TimedOut, format!("no decision within {seconds} seconds")),
+    };
+    let names: Vec<String> = silent.iter().map(|place| format!("voter {}", place + 1)).collect();
+    let why = if names.is_empty() {
+        outcome.why
+    } else {
+        format!("{}; {} gave no answer within {seconds} seconds", outcome.why, names.join(" and "))
+    };
+    Outcome { why, silent: silent.into_iter().collect(), ..outcome }
 }
 
 /// The count as it stands, without a decision: for the time in between, and for proposals that are ended from outside.

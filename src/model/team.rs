@@ -124,11 +124,14 @@ pub struct Delivery {
 }
 
 impl TeamMessage {
-    /// Whether an answer is due since before `now`: the deadline has passed and a recipient has not answered.
-    pub fn is_overdue(&self, deliveries: &[Delivery], now: DateTime<Utc>) -> bool {
-        self.requires_response
-            && self.deadline.is_some_and(|deadline| deadline <= now)
-            && deliveries.iter().any(|delivery| delivery.message_id == self.id && delivery.awaits_answer())
+    /// Whether an answer is due since before `now`: the deadline has passed and a recipient has not answered. `answer`: what the
+    /// user answered, if the message is for the user.
+    pub fn is_overdue(&self, deliveries: &[Delivery], answer: Option<MessageId>, now: DateTime<Utc>) -> bool {
+        let awaits = match self.to {
+            Recipient::User => answer.is_none(),
+            _ => deliveries.iter().any(|delivery| delivery.message_id == self.id && delivery.awaits_answer()),
+        };
+        self.requires_response && self.deadline.is_some_and(|deadline| deadline <= now) && awaits
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::model::{
     run::Failure,
     workflow::{
-        plan::{Part, StageView, TurnKey, TurnState},
+        plan::{Part, StageView, TurnKey, TurnState, doubts, end_stages},
         run::{WorkflowRun, WorkflowRunStatus},
     },
 };
@@ -27,7 +27,9 @@ pub(super) async fn write(
     turns: &BTreeMap<TurnKey, TurnState>,
 ) {
     let dir = outputs.join(run.id.to_string());
-    let mut files = vec![("summary.md".to_owned(), summary(run, end, stages))];
+    let mut stages = stages.to_vec();
+    end_stages(&mut stages);
+    let mut files = vec![("summary.md".to_owned(), summary(run, end, &stages))];
     for (key, state) in turns.iter().filter(|(key, _)| key.part == Part::Work) {
         if let TurnState::Done { text, output } = state {
             let revision = if key.round > 0 { format!("-revision-{}", key.round) } else { String::new() };
@@ -59,6 +61,13 @@ fn summary(run: &WorkflowRun, end: &End, stages: &[StageView]) -> String {
         "# {}\n\nWorkflow `{}`, run {}: **{}**\n\n## Task\n\n{}\n",
         run.title, run.workflow, run.id, end.status, run.input.task
     );
+    let doubts = doubts(stages);
+    if end.status == WorkflowRunStatus::Complete && !doubts.is_empty() {
+        text += "\n## Not verified\n\n";
+        for doubt in doubts {
+            let _ = writeln!(text, "- {}", doubt.replace('\n', " "));
+        }
+    }
     if let Some(failure) = &end.failure {
         let _ = write!(text, "\n## Why it failed\n\n{} ({})\n", failure.detail, failure.code);
     }

@@ -147,6 +147,9 @@ impl Actor {
         concerned.into_iter().flatten().for_each(|task| bus.notify(Topic::Task(task)));
         if reaction.task.is_some() {
             bus.notify(Topic::Settled);
+            if let Some(swarm) = self.agent.swarm_id {
+                bus.notify(Topic::Swarm(swarm));
+            }
         }
         if !events.is_empty() {
             bus.notify(Topic::Events);

@@ -11,6 +11,7 @@ use crate::model::{
     team::{Delivery, Recipient, Request, TeamMessage},
 };
 use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Which messages of a swarm to list.
@@ -194,6 +195,37 @@ impl Store {
             query.build_query_as().fetch_all(p).await?
         });
         rows.into_iter().map(MessageRow::into_message).collect()
+    }
+
+    /// What members of a swarm who have not ended want to know of their user and have not been told, the most urgent first.
+    pub async fn list_questions_to_user(&self, swarm: SwarmId) -> Result<Vec<TeamMessage>, StoreError> {
+        const SQL: &str = "SELECT m.* FROM team_message m JOIN agent a ON a.id = m.from_agent WHERE m.swarm_id = $1 \
+                           AND m.to_kind = 'user' AND m.requires_response AND NOT a.terminate_requested \
+                           AND a.status NOT IN ('terminated', 'failed', 'lost') AND NOT EXISTS \
+                           (SELECT 1 FROM team_message r WHERE r.swarm_id = $1 AND r.in_reply_to = m.id AND r.from_agent IS NULL \
+                           AND NOT r.from_gateway) ORDER BY m.priority, m.id";
+        let rows: Vec<MessageRow> = on!(read & self.db, |p| sqlx::query_as(SQL).bind(swarm.uuid()).fetch_all(p).await?);
+        rows.into_iter().map(MessageRow::into_message).collect()
+    }
+
+    /// The user's first answer to each of these messages, where there is one.
+    pub async fn list_answers_of_user(&self, messages: &[MessageId]) -> Result<BTreeMap<MessageId, MessageId>, StoreError> {
+        if messages.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let rows: Vec<(Uuid, Uuid)> = on!(read & self.db, |p| {
+            let mut query = sqlx::QueryBuilder::new(
+                "SELECT r.in_reply_to, r.id FROM team_message m JOIN team_message r ON r.swarm_id = m.swarm_id \
+                 AND r.in_reply_to = m.id WHERE r.from_agent IS NULL AND NOT r.from_gateway AND m.id IN (",
+            );
+            let mut list = query.separated(", ");
+            for message in messages {
+                list.push_bind(message.uuid());
+            }
+            query.push(") ORDER BY r.id DESC");
+            query.build_query_as().fetch_all(p).await?
+        });
+        Ok(rows.into_iter().map(|(question, answer)| (question.into(), answer.into())).collect())
     }
 
     /// What became of messages at their recipients.

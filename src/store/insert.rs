@@ -8,6 +8,7 @@ use super::{
     db::{micros, on, text, uncancelled},
     json::JsonText,
     tasks::TaskRow,
+    team::{TeamChange, apply_change},
 };
 use crate::model::{
     agent::{Agent, AgentStatus},
@@ -66,8 +67,25 @@ pub(super) struct Check {
 /// The agent of a finished task counts no more, unless somebody wrote to it.
 const COUNT_AGENTS: &str = "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM agent WHERE status NOT IN ('terminated', 'failed', 'lost') \
                             AND (durable OR status <> 'parked') AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
-const COUNT_QUEUED: &str =
-    "SELECT CAST(count(*) AS DOUBLE PRECISION) FROM task WHERE status = 'created' AND ($1 IS NULL OR key_id = $1) AND $2 = $2";
+/// The same with the voters of proposals that are an agent for their turn only: those whose turn waits, and those who are to be
+/// asked first thing. So many voters as have no agent sit at a proposal: a word that only the seats' JSON has, and no text in it can.
+const COUNT_AGENTS_AND_VOTERS: &str = "SELECT CAST((SELECT count(*) FROM agent WHERE status NOT IN ('terminated', 'failed', 'lost') \
+                                       AND (durable OR status <> 'parked') AND ($1 IS NULL OR key_id = $1)) \
+                                       + (SELECT count(*) FROM proposal p JOIN ballot b ON b.proposal_id = p.id JOIN task t ON t.id = b.task_id \
+                                       WHERE p.status = 'open' AND b.status = 'asked' \
+                                       AND t.agent_id IS NULL AND t.ended_at IS NULL AND ($1 IS NULL OR t.key_id = $1)) \
+                                       + (SELECT COALESCE(sum((length(CAST(seats AS TEXT)) \
+                                       - length(replace(CAST(seats AS TEXT), '\"agent_type\"', ''))) / 12 \
+                                       - (length(CAST(seats AS TEXT)) \
+                                       - length(replace(CAST(seats AS TEXT), '\"agent_id\"', ''))) / 10), 0) FROM proposal \
+                                       WHERE status = 'open' AND generation = 0 AND ($1 IS NULL OR key_id = $1)) \
+                                       AS DOUBLE PRECISION) WHERE $2 = $2";
+/// Tasks that wait, and the first turns of proposals, which come a moment after these.
+const COUNT_QUEUED: &str = "SELECT CAST((SELECT count(*) FROM task WHERE status = 'created' AND ($1 IS NULL OR key_id = $1)) \
+                            + (SELECT COALESCE(sum((length(CAST(seats AS TEXT)) \
+                            - length(replace(CAST(seats AS TEXT), '\"agent_type\"', ''))) / 12), 0) FROM proposal \
+                            WHERE status = 'open' AND generation = 0 AND ($1 IS NULL OR key_id = $1)) AS DOUBLE PRECISION) \
+                            WHERE $2 = $2";
 const SUM_USD: &str = "SELECT CAST(COALESCE(sum(r.cost_usd), 0) AS DOUBLE PRECISION) FROM run r JOIN task t ON t.id = r.task_id \
                        WHERE r.started_at >= $2 AND ($1 IS NULL OR t.key_id = $1)";
 const SUM_USD_EXCEPT: &str = "SELECT CAST(COALESCE(sum(r.cost_usd), 0) AS DOUBLE PRECISION) FROM run r JOIN task t ON t.id = r.task_id \
@@ -88,6 +106,14 @@ impl Quota {
             }
         }
         checks
+    }
+
+    /// The checks of a new proposal: those of what it adds, and those of what was used before. `agents`: whether it adds any.
+    pub(super) fn checks_of_voters(&self, agents: bool) -> (Vec<Check>, Vec<Check>) {
+        let agents = if agents { self.checks(true) } else { Vec::new() };
+        let agents = agents.into_iter().map(|check| Check { sql: COUNT_AGENTS_AND_VOTERS, ..check });
+        let (added, used): (Vec<_>, Vec<_>) = self.checks(false).into_iter().partition(|check| check.sql == COUNT_QUEUED);
+        (added.into_iter().chain(agents).collect(), used)
     }
 }
 
@@ -196,13 +222,24 @@ pub(super) use reached;
 impl Store {
     /// Stores a new task, or a message to an agent when `mode` is set, also under concurrent calls.
     pub async fn insert_task(&self, task: &Task, quota: &Quota) -> Result<Inserted<Task>, StoreError> {
+        self.insert_task_and(task, quota, None).await
+    }
+
+    /// The same, with a change of the team that is made if and only if the task is new.
+    pub async fn insert_task_and(
+        &self,
+        task: &Task,
+        quota: &Quota,
+        change: Option<TeamChange>,
+    ) -> Result<Inserted<Task>, StoreError> {
         let (db, given, quota) = (self.db.clone(), task.clone(), *quota);
+        let change = change.map(TeamChange::prepare).transpose()?;
         let output_schema = JsonText::of_option(task.output_schema.as_ref())?;
         let failure = JsonText::of_option(task.failure.as_ref())?;
         let limits = JsonText::of(&task.limits)?;
         let checks = quota.checks(false);
         let agents = quota.keeps.map(|(key_id, key)| (key_id, Quota::of_agent(key_id, key, quota.gateway).checks(true)));
-        let (outcome, refusal) = uncancelled(async move {
+        let (outcome, refusal) = uncancelled(Box::pin(async move {
             let (task, mut refusal) = (given, None);
             let key = task.idempotency_key.as_deref().map(text);
             let outcome = on!(tx db, |t| {
@@ -244,11 +281,15 @@ impl Store {
                         .execute(&mut *t)
                         .await?
                         .rows_affected();
+                    if let Some(change) = change.filter(|_| written == 1) {
+                        // Under an id of its own, so it holds.
+                        let _holds: bool = apply_change!(t, change);
+                    }
                     Some(if written == 1 { Outcome::Stored } else { Outcome::Known })
                 }
             });
             Ok((outcome, refusal))
-        })
+        }))
         .await?;
         match (outcome, refusal) {
             (Some(Outcome::Stored), _) => Ok(Inserted::New),

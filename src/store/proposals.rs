@@ -135,8 +135,8 @@ impl Store {
     ) -> Result<Inserted<Proposal>, StoreError> {
         let (db, given) = (self.db.clone(), proposal.clone());
         let (rules, seats) = (JsonText::of(&proposal.rules)?, JsonText::of(&proposal.seats)?);
-        let of_agents = if agents.is_empty() { Vec::new() } else { quota.checks(true) };
-        let (of_tasks, key_id) = (quota.checks(false), quota.key_id.map(KeyId::uuid));
+        let adds_agents = proposal.seats.iter().any(|seat| seat.is_own || seat.agent_id.is_none());
+        let ((added, used), key_id) = (quota.checks_of_voters(adds_agents), quota.key_id.map(KeyId::uuid));
         let work = NewWork { agents, tasks: Vec::new() }.prepare()?;
         let (stored, over) = uncancelled(async move {
             let (proposal, mut over) = (given, None);
@@ -166,10 +166,11 @@ impl Store {
                     .rows_affected();
                 if written == 1 {
                     let _ended = insert_work!(t, work);
-                    over = reached!(t, of_tasks, key_id, proposal.created_at, own: 0.0);
+                    over = reached!(t, used, key_id, proposal.created_at, own: 0.0);
                     if over.is_none() {
-                        // Counted with its own: the last of them must still have been allowed.
-                        over = reached!(t, of_agents, key_id, proposal.created_at, own: 1.0);
+                        // Counted with its own voters: the last of them must still have been allowed. Later rounds are not
+                        // counted, so what was begun can be brought to its end.
+                        over = reached!(t, added, key_id, proposal.created_at, own: 1.0);
                     }
                     over.is_none().then_some(())
                 } else {

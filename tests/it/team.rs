@@ -149,6 +149,49 @@ async fn cli_members_of_a_star_write_to_its_hub_which_is_woken_to_answer() {
 }
 
 #[tokio::test]
+async fn cli_a_question_to_the_user_is_shown_until_it_is_answered_by_a_message_to_the_agent() {
+    let app = TestApp::start().await;
+    let team = Team::on(&app, Topology::Star, &[AgentType::COORDINATOR, AgentType::CODER]).await;
+    let coder = &team.agents[1];
+    let ask = json!({"to": "user", "subject": "Which DB?", "body": "SQLite or PostgreSQL?", "kind": "question",
+                     "requires_response": true, "deadline_seconds": 1});
+    let said = calls(&app, coder, vec![call("send_message", &ask)]).await;
+    assert!(said[0].1.contains("the user sees your question"), "{said:?}");
+    let question = team.messages(&app).await.remove(0);
+    let status = async || app.get(&format!("/swarm/status?swarm_id={}", team.swarm)).await.expect(200)["swarms"][0].clone();
+    let overdue = app.swarm_until(&team.swarm, |status| status["questions"][0]["overdue"] == true).await;
+    assert_eq!((&overdue["open_questions"], &overdue["health"]), (&json!(1), &json!("degraded")), "{overdue}");
+    let shown = &overdue["questions"][0];
+    assert_eq!(
+        (&shown["id"], &shown["agent_id"], &shown["text"]),
+        (&question["id"], &coder["id"], &json!("SQLite or PostgreSQL?"))
+    );
+    let words = overdue["next_step"].as_str().expect("words");
+    let names = |thing: &Value| words.contains(thing.as_str().expect("an id"));
+    assert!(words.contains("SQLite or PostgreSQL?") && names(&question["id"]) && names(&coder["id"]), "{words}");
+    assert_eq!(team.messages(&app).await[0]["overdue"], true);
+
+    // To another agent it is no answer; to the one that asked it is, once.
+    let answer = json!({"text": "SQLite.", "in_reply_to": question["id"], "wait_seconds": 40, "idempotency_key": "db"});
+    let other = app.post(&path_of(&team.agents[0], "/message"), &answer).await.problem(422, "validation_failed");
+    assert_eq!(other["errors"][0]["field"], "in_reply_to", "{other}");
+    let task = app.post(&path_of(coder, "/message"), &answer).await.expect(201);
+    let again = app.post(&path_of(coder, "/message"), &answer).await.expect(200);
+    assert_eq!(again["id"], task["id"]);
+    app.ended(&task).await;
+    let (_, conversation) = app.last_conversation().await;
+    assert!(conversation.contains("The user answers your message") && conversation.contains("SQLite."), "{conversation}");
+    assert!(!conversation.contains("unread team message"), "it was in the turn: {conversation}");
+    let messages = team.messages(&app).await;
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    assert_eq!((&messages[0]["answered_by"], &messages[0]["overdue"]), (&messages[1]["id"], &json!(false)), "{messages:?}");
+    let answered = status().await;
+    assert_eq!((&answered["open_questions"], &answered["questions"]), (&json!(0), &json!([])), "{answered}");
+    assert_eq!(answered["health"], "healthy", "{answered}");
+    assert!(!answered["next_step"].as_str().expect("words").contains("asks the user"), "{answered}");
+}
+
+#[tokio::test]
 async fn cli_a_team_shares_findings_artifacts_and_decisions() {
     let app = TestApp::start().await;
     let team = Team::on(&app, Topology::Mesh, &[AgentType::CODER, AgentType::REVIEWER]).await;

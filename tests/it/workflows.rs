@@ -238,6 +238,15 @@ async fn cli_a_run_waits_for_an_answer_and_goes_on_with_it() {
     app.post(&path, &json!({"question": "draft:review-0", "answer": "accept"})).await.expect(200);
     let run = run_until(&app, &run, has_ended).await;
     assert_eq!((&run["status"], &stage(&run, "draft")["status"]), (&json!("complete"), &json!("unverified")), "{run}");
+    // What was not approved is not reported as if it were.
+    let words = run["next_step"].as_str().expect("words");
+    assert!(words.contains("not verified: stage `draft` its review said NEEDS_REVISION: mend it"), "{run}");
+    let file = format!("/workflow-runs/{}/file?name=summary.md", run["id"].as_str().expect("an id"));
+    let summary = app.get(&file).await.expect(200)["file"]["text"].as_str().expect("text").to_owned();
+    let (doubt, result) = (summary.find("## Not verified"), summary.find("## Result"));
+    assert!(doubt.is_some() && doubt < result, "{summary}");
+    let listed = app.get("/workflow-runs").await.expect(200)["runs"][0].clone();
+    assert!(listed["next_step"].as_str().is_some_and(|words| words.contains("get_workflow_run")), "{listed}");
     app.post(&path, &json!({"question": "draft:review-0", "answer": "accept"})).await.expect(200);
     app.post(&path, &json!({"question": "draft:review-0", "answer": "fail"})).await.problem(409, "run_ended");
 }
@@ -252,6 +261,8 @@ async fn cli_a_cancelled_run_leaves_nothing_at_work() {
     let path = format!("/workflow-runs/{}/cancel", run["id"].as_str().expect("an id"));
     let run = app.post(&path, &json!({"wait_seconds": 30})).await.expect(200);
     assert_eq!(run["status"], "cancelled", "{run}");
+    let states = ["draft", "parts", "end"].map(|path| stage(&run, path)["status"].clone());
+    assert_eq!(states, ["cancelled", "skipped", "skipped"], "{run}");
     let task = app.ended(&json!({"id": id})).await;
     assert_eq!(task["status"], "cancelled", "{task}");
     app.agent_until(&json!({"id": task["agent_id"]}), |agent| agent["status"] == "terminated").await;

@@ -7,16 +7,20 @@ use crate::{
         error::AppError,
         files::{FileRef, file_refs},
         now,
+        size::excerpt,
         tasks::{CreatedTask, title_of},
         wait::wait_seconds,
     },
     model::{
         agent::Agent,
-        id::AgentId,
+        id::{AgentId, MessageId},
         key::Principal,
-        limits::{DESCRIPTION_CHARS, IDEMPOTENCY_KEY_CHARS, TIMEOUT_SECONDS},
+        limits::{DESCRIPTION_CHARS, IDEMPOTENCY_KEY_CHARS, MESSAGE_CHARS, TIMEOUT_SECONDS},
+        swarm::SwarmStatus,
         task::{MessageMode, Priority, Task},
+        team::{Draft, MessageKind, Recipient, Sender},
     },
+    store::TeamChange,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -46,6 +50,9 @@ pub struct SendMessage {
     #[serde(default, rename = "openaiFileIdRefs", deserialize_with = "file_refs")]
     #[schema(value_type = Option<Vec<String>>, nullable = false, max_items = 10)]
     pub files: Option<Vec<FileRef>>,
+    /// The question to you that it answers: an id of `questions` in the status of the agent's swarm.
+    #[schema(nullable = false)]
+    pub in_reply_to: Option<MessageId>,
     /// Your key for exact retries: the same key and request are one message.
     #[schema(nullable = false, min_length = 1, max_length = 200)]
     pub idempotency_key: Option<String>,
@@ -67,7 +74,7 @@ impl SendMessage {
         let timeout = refusals.within("timeout_seconds", self.timeout_seconds, 1..=TIMEOUT_SECONDS.into());
         refusals.finish()?;
         let files: Vec<_> = self.files.iter().flatten().map(FileRef::identity).collect();
-        let asked = serde_json::json!([
+        let mut asked = serde_json::json!([
             "message",
             agent.id,
             self.text,
@@ -77,6 +84,9 @@ impl SendMessage {
             self.budget_usd,
             files
         ]);
+        if let (Some(question), Some(asked)) = (self.in_reply_to, asked.as_array_mut()) {
+            asked.push(serde_json::json!(question));
+        }
         let task = Task {
             key_id: Some(who.key_id),
             title: title_of(&self.text),
@@ -105,12 +115,49 @@ impl App {
     /// Queues a turn of the agent, or sends the text into its running turn, and waits for the end as long as asked.
     pub async fn send_message(&self, who: &Principal, id: AgentId, request: SendMessage) -> Result<CreatedTask, AppError> {
         let agent = self.find_agent(who, id).await?;
-        let files = request.files.clone().unwrap_or_default();
-        let (task, wait) = request.validate(who, &agent, self.settings.task_timeout_seconds)?;
+        let (files, question) = (request.files.clone().unwrap_or_default(), request.in_reply_to);
+        let (mut task, wait) = request.validate(who, &agent, self.settings.task_timeout_seconds)?;
         let mut quota = self.settings.quota(who);
         if !agent.durable {
             quota.keeps = Some((agent.key_id, self.limits_of(&agent).await?));
         }
-        self.make_task(who, task, files, quota, wait).await
+        let answer = match question {
+            Some(question) => self.answer(&agent, question, &mut task).await?,
+            None => None,
+        };
+        self.make_task(who, task, files, quota, wait, answer).await
+    }
+
+    /// What keeps the question of an agent to the user from being open any more, and the turn's words with the question. None when
+    /// the swarm has ended: then nobody takes the answer.
+    async fn answer(&self, agent: &Agent, question: MessageId, task: &mut Task) -> Result<Option<TeamChange>, AppError> {
+        let found = match agent.swarm_id {
+            Some(swarm) => self.store.get_team_message(swarm, question).await?,
+            None => None,
+        };
+        let Some(asked) = found.filter(|asked| asked.from_agent == Some(agent.id) && asked.to == Recipient::User) else {
+            let words = "is no question of this agent to you; get_swarm_status shows under `questions` what agents of a swarm want to know";
+            return Err(AppError::field("in_reply_to", words));
+        };
+        let Some(swarm) = self.store.get_swarm(asked.swarm_id, None).await?.filter(|swarm| swarm.status == SwarmStatus::Active)
+        else {
+            return Ok(None);
+        };
+        let draft = Draft {
+            to: Recipient::Agent(agent.id),
+            kind: MessageKind::Result,
+            priority: task.priority,
+            subject: asked.subject.clone(),
+            body: excerpt(&task.description, MESSAGE_CHARS),
+            requires_response: false,
+            deadline_seconds: None,
+            in_reply_to: Some(asked.clone()),
+        };
+        let post = draft.post(&swarm, std::slice::from_ref(agent), Sender::User, task.timeout_seconds, task.created_at);
+        let mut post = post.map_err(|words| AppError::field("in_reply_to", words))?;
+        // It comes with the turn; there is nothing to be read in the inbox.
+        post.recipients.clear();
+        task.description = format!("The user answers your message {:?} ({}):\n\n{}", asked.subject, asked.id, task.description);
+        Ok(Some(TeamChange::Send(Box::new(post))))
     }
 }

@@ -94,7 +94,7 @@ pub struct Propose {
     /// The project that voters made for this work in. Left out: `default`.
     #[schema(nullable = false, min_length = 1)]
     pub project: Option<String>,
-    /// Seconds until it ends without a decision, 1 to 86400. Left out: 600.
+    /// Seconds until it ends by what has been said, silent voters left out, 1 to 86400. Left out: 600.
     #[serde(default, deserialize_with = "whole_number")]
     #[schema(nullable = false, minimum = 1, maximum = 86400)]
     pub timeout_seconds: Option<i64>,

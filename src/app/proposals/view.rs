@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 /// A question for several agents, their ballots, and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"id": "proposal_0193f2a87c3e7d10b5a1c2d3e4f50617", "question": "Which database should the service use?", "options": ["SQLite", "PostgreSQL"], "protocol": "quorum", "threshold": "more than half", "project": "default", "status": "decided", "decision": "SQLite", "why": "`SQLite` has 2 of 3 votes, more than half is needed", "round": 1, "max_rounds": 1, "voters": [{"voter": 1, "agent_type": "architect", "weight": 1.0, "veto": false}], "rounds": [{"round": 1, "phase": "vote", "asked": 3, "cast": 3, "tally": [{"choice": "SQLite", "voters": [1, 2], "weight": 2.0}, {"choice": "PostgreSQL", "voters": [3], "weight": 1.0}]}], "ballots": [{"voter": 1, "round": 1, "phase": "vote", "attempt": 1, "status": "cast", "choice": "SQLite", "rationale": "One file, no server.", "confidence": 0.8, "task_id": "task_0193f2a87c3e7d10b5a1c2d3e4f50617", "agent_id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "run_id": "run_0193f2a87c3e7d10b5a1c2d3e4f50617", "asked_at": "2026-11-20T10:00:00Z", "cast_at": "2026-11-20T10:00:09Z"}], "tally": [{"choice": "SQLite", "voters": [1, 2], "weight": 2.0}, {"choice": "PostgreSQL", "voters": [3], "weight": 1.0}], "dissent": [{"voter": 3, "choice": "PostgreSQL", "rationale": "Several writers."}], "equivocations": [], "timeout_seconds": 300, "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:11Z", "deadline_at": "2026-11-20T10:05:00Z", "ended_at": "2026-11-20T10:00:11Z", "next_step": "It is decided. Report the decision with the dissent, if there is any."}))]
+#[schema(example = json!({"id": "proposal_0193f2a87c3e7d10b5a1c2d3e4f50617", "question": "Which database should the service use?", "options": ["SQLite", "PostgreSQL"], "protocol": "quorum", "threshold": "more than half", "project": "default", "status": "decided", "decision": "SQLite", "why": "`SQLite` has 2 of 3 votes, more than half is needed", "round": 1, "max_rounds": 1, "voters": [{"voter": 1, "agent_type": "architect", "weight": 1.0, "veto": false}], "rounds": [{"round": 1, "phase": "vote", "asked": 3, "cast": 3, "tally": [{"choice": "SQLite", "voters": [1, 2], "weight": 2.0}, {"choice": "PostgreSQL", "voters": [3], "weight": 1.0}]}], "ballots": [{"voter": 1, "round": 1, "phase": "vote", "attempt": 1, "status": "cast", "choice": "SQLite", "rationale": "One file, no server.", "confidence": 0.8, "task_id": "task_0193f2a87c3e7d10b5a1c2d3e4f50617", "agent_id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "run_id": "run_0193f2a87c3e7d10b5a1c2d3e4f50617", "asked_at": "2026-11-20T10:00:00Z", "cast_at": "2026-11-20T10:00:09Z"}], "tally": [{"choice": "SQLite", "voters": [1, 2], "weight": 2.0}, {"choice": "PostgreSQL", "voters": [3], "weight": 1.0}], "dissent": [{"voter": 3, "choice": "PostgreSQL", "rationale": "Several writers."}], "equivocations": [], "silent": [], "timeout_seconds": 300, "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:11Z", "deadline_at": "2026-11-20T10:05:00Z", "ended_at": "2026-11-20T10:00:11Z", "next_step": "It is decided. Report the decision with the dissent, and with who was silent, if there is any."}))]
 pub struct ProposalResource {
     /// The proposal's id.
     pub id: ProposalId,
@@ -56,6 +56,8 @@ pub struct ProposalResource {
     pub dissent: Vec<DissentView>,
     /// Voters that contradicted themselves (byzantine); their ballots do not count.
     pub equivocations: Vec<EquivocationView>,
+    /// Voters that gave no answer before time was over; it ended without them.
+    pub silent: Vec<usize>,
     /// Seconds it may take.
     pub timeout_seconds: u32,
     /// Whether a real model or the rehearsal model answers.
@@ -232,6 +234,7 @@ impl ProposalResource {
             tally: outcome.tally.iter().map(Choice::from).collect(),
             dissent: dissent.collect(),
             equivocations: equivocations.collect(),
+            silent: outcome.silent.iter().map(|place| place + 1).collect(),
             decision: outcome.choice,
             why: Some(outcome.why).filter(|_| !is_open),
             next_step: next_step(proposal.status).to_owned(),
@@ -330,12 +333,17 @@ fn weight(thousandths: u64) -> f64 {
 const fn next_step(status: ProposalStatus) -> &'static str {
     match status {
         ProposalStatus::Open => "Voters are being asked. Call get_proposal with wait_seconds=40 to see the outcome.",
-        ProposalStatus::Decided => "It is decided. Report the decision with the dissent, if there is any.",
+        ProposalStatus::Decided => {
+            "It is decided. Report the decision with the dissent, and with who was silent, if there is any."
+        }
         ProposalStatus::Rejected => "A voter with a veto was against it. Read why and the dissent; propose something else.",
         ProposalStatus::Inconclusive => {
             "There is no decision. Read why and the ballots; ask more precisely, or with other voters."
         }
-        ProposalStatus::TimedOut => "Time was over before there was a decision. Propose it again with a larger timeout_seconds.",
+        ProposalStatus::TimedOut => {
+            "Time was over, and what was said by then is no decision. Propose it again with a larger timeout_seconds, or without \
+                                     those in silent."
+        }
         ProposalStatus::Cancelled => "It was cancelled. Propose it again if it is still to be decided.",
     }
 }

@@ -95,7 +95,7 @@ pub struct GetSwarms {
     /// Only swarms that stand here.
     #[param(nullable = false, inline)]
     pub status: Option<SwarmStatus>,
-    /// Of one swarm: seconds to wait until no run of it is open, 0 to 40. Left out: 0.
+    /// Of one swarm: seconds to wait until no run of it is open and none of its tasks is at work, 0 to 40. Left out: 0.
     #[param(nullable = false, minimum = 0, maximum = 40)]
     pub wait_seconds: Option<i64>,
     /// Most swarms to give, 1 to 200. Left out: 50.

@@ -1,13 +1,14 @@
 //! Swarms as callers see them.
 
 use crate::{
-    app::workflows::WorkflowRunResource,
+    app::{size::excerpt, workflows::WorkflowRunResource},
     model::{
         agent::{Agent, AgentStatus, AgentType, Backend},
-        id::{AgentId, SwarmId, WorkflowRunId},
+        id::{AgentId, MessageId, SwarmId, WorkflowRunId},
         run::Provenance,
         swarm::{Swarm, SwarmHealth, SwarmStatus, Topology, scaling::Scaling},
         task::TaskStatus,
+        team::TeamMessage,
         workflow::run::{WorkflowRun, WorkflowRunStatus},
     },
     store::SwarmTotals,
@@ -15,6 +16,11 @@ use crate::{
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// Most questions to the user shown, characters of each, and of the one in the next step.
+const QUESTIONS_SHOWN: usize = 5;
+const QUESTION_CHARS: usize = 500;
+const ASKED_CHARS: usize = 500;
 
 /// An agent of a swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -55,9 +61,32 @@ pub struct SwarmTasks {
     pub cancelled: i64,
 }
 
+/// Something a member of a swarm wants to know of its user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SwarmQuestion {
+    /// The message, for `in_reply_to` of `send_message`.
+    pub id: MessageId,
+    /// Who asks, and whom `send_message` takes the answer to.
+    pub agent_id: AgentId,
+    /// Its name.
+    pub agent_name: String,
+    /// What it is about.
+    pub subject: String,
+    /// The beginning of the question; `list_team_messages` has the whole.
+    pub text: String,
+    /// When the answer should be there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub deadline: Option<DateTime<Utc>>,
+    /// Whether the deadline has passed.
+    pub overdue: bool,
+    /// When it was asked.
+    pub created_at: DateTime<Utc>,
+}
+
 /// A swarm.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(example = json!({"id": "swarm_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "star-1a2b3c", "topology": "star", "project": "default", "status": "active", "health": "healthy", "health_reasons": [], "agent_count": 4, "max_agents": 64, "auto_scale": false, "agents": [{"id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "coordinator-0", "type": "coordinator", "status": "busy", "backend": "claude-code"}], "active_runs": ["wfrun_0193f2a87c3e7d10b5a1c2d3e4f50617"], "tasks": {"waiting": 0, "active": 1, "complete": 3, "failed": 0, "cancelled": 0}, "messages": 2, "circles_broken": 0, "turns": 4, "cost_usd": 0.2, "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:00Z", "next_step": "It works. Call get_workflow_run with the id in active_runs and wait_seconds=40."}))]
+#[schema(example = json!({"id": "swarm_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "star-1a2b3c", "topology": "star", "project": "default", "status": "active", "health": "healthy", "health_reasons": [], "agent_count": 4, "max_agents": 64, "auto_scale": false, "agents": [{"id": "agent_0193f2a87c3e7d10b5a1c2d3e4f50617", "name": "coordinator-0", "type": "coordinator", "status": "busy", "backend": "claude-code"}], "active_runs": ["wfrun_0193f2a87c3e7d10b5a1c2d3e4f50617"], "tasks": {"waiting": 0, "active": 1, "complete": 3, "failed": 0, "cancelled": 0}, "messages": 2, "open_questions": 0, "questions": [], "circles_broken": 0, "turns": 4, "cost_usd": 0.2, "provenance": "live", "created_at": "2026-11-20T10:00:00Z", "updated_at": "2026-11-20T10:00:00Z", "next_step": "It works. Call get_workflow_run with the id in active_runs and wait_seconds=40."}))]
 pub struct SwarmResource {
     /// The swarm's id.
     pub id: SwarmId,
@@ -99,6 +128,10 @@ pub struct SwarmResource {
     pub tasks: SwarmTasks,
     /// Messages between its agents and with you.
     pub messages: i64,
+    /// Questions of its agents to you that you have not answered. An agent that has ended wants no answer.
+    pub open_questions: usize,
+    /// These questions, the most urgent first, at most 5. Empty in lists.
+    pub questions: Vec<SwarmQuestion>,
     /// Circles of agents waiting for one another that the gateway has broken; each is among the messages of the team.
     pub circles_broken: i64,
     /// Turns its agents have begun.
@@ -125,6 +158,13 @@ pub struct SwarmResource {
     pub next_step: String,
 }
 
+impl SwarmResource {
+    /// Whether runs or tasks go on.
+    pub(super) fn is_at_work(&self) -> bool {
+        !self.active_runs.is_empty() || self.agent_count > 0 && self.tasks.waiting + self.tasks.active > 0
+    }
+}
+
 /// How swarms are doing.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(example = json!({"swarms": []}))]
@@ -144,6 +184,7 @@ fn health(
     latest: Option<&WorkflowRunResource>,
     totals: &SwarmTotals,
     roleless: Vec<String>,
+    questions: &[SwarmQuestion],
 ) -> (SwarmHealth, Vec<String>) {
     let mut reasons = roleless;
     for agent in members.iter().filter(|agent| matches!(agent.status, AgentStatus::Failed | AgentStatus::Lost)) {
@@ -162,6 +203,10 @@ fn health(
         let count = totals.open_circles;
         reasons.push(format!("in {count} broken circles of delegation the last agent has not answered yet"));
     }
+    for question in questions.iter().take(QUESTIONS_SHOWN) {
+        let since = if question.overdue { ", which is overdue" } else { "" };
+        reasons.push(format!("{} waits for an answer of yours{since} ({})", question.agent_name, question.id));
+    }
     if let Some(failure) = latest.and_then(|run| run.failure.as_ref()) {
         reasons.push(format!("its newest run failed: {}", failure.detail));
     }
@@ -172,16 +217,66 @@ fn health(
     (if reasons.is_empty() { SwarmHealth::Healthy } else { SwarmHealth::Degraded }, reasons)
 }
 
-fn next_step(status: SwarmStatus, runs: &[WorkflowRun]) -> String {
-    match (status, runs.first()) {
-        (SwarmStatus::Stopped, _) => "It is stopped for good. Spawn another swarm for more work.".into(),
-        (SwarmStatus::Stopping, _) => "Its agents are being ended. Call get_swarm_status again in a moment.".into(),
-        (SwarmStatus::Active, Some(run)) if run.status == WorkflowRunStatus::Waiting => {
+fn next_step(
+    id: SwarmId,
+    status: SwarmStatus,
+    living: usize,
+    runs: &[WorkflowRun],
+    tasks: SwarmTasks,
+    questions: &[SwarmQuestion],
+) -> String {
+    match status {
+        SwarmStatus::Stopped => return "It is stopped for good. Spawn another swarm for more work.".into(),
+        SwarmStatus::Stopping => return "Its agents are being ended. Call get_swarm_status again in a moment.".into(),
+        SwarmStatus::Active => {}
+    }
+    if living == 0 {
+        return "None of its agents can work. Bring one back (resume_agent) or add some (scale_swarm); else stop it (stop_swarm) and \
+                spawn another one."
+            .into();
+    }
+    let asked = questions.first().map(asked).unwrap_or_default();
+    let rest = match (runs.first(), tasks) {
+        (Some(run), _) if run.status == WorkflowRunStatus::Waiting => {
             format!("Its run {} waits for an answer: call get_workflow_run for the question.", run.id)
         }
-        (SwarmStatus::Active, Some(run)) => format!("It works. Call get_workflow_run with {} and wait_seconds=40.", run.id),
-        (SwarmStatus::Active, None) => "It is free: give it an objective (run_swarm), or stop it (stop_swarm).".into(),
-    }
+        (Some(run), _) => format!("It works. Call get_workflow_run with {} and wait_seconds=40.", run.id),
+        (None, SwarmTasks { waiting, active, .. }) if waiting + active > 0 => {
+            format!(
+                "It works on tasks: {active} are under way, {waiting} wait. Call get_swarm_status with swarm_id {id} and wait_seconds=40."
+            )
+        }
+        (None, _) if !questions.is_empty() => String::new(),
+        (None, _) => "It is free: give it an objective (run_swarm), or stop it (stop_swarm).".into(),
+    };
+    [asked, rest].iter().filter(|words| !words.is_empty()).cloned().collect::<Vec<_>>().join(" ")
+}
+
+/// What to do about a question to the user.
+pub(in crate::app) fn asked(question: &SwarmQuestion) -> String {
+    let text = excerpt(&question.text, ASKED_CHARS);
+    format!(
+        "{} asks the user: \"{}: {text}\" Ask the user, then call send_message with {}, the answer as text, and in_reply_to {}.",
+        question.agent_name, question.subject, question.agent_id, question.id
+    )
+}
+
+/// Open questions as callers see them.
+pub(in crate::app) fn open_questions(messages: &[TeamMessage], members: &[Agent], now: DateTime<Utc>) -> Vec<SwarmQuestion> {
+    let question = |message: &TeamMessage| {
+        let agent = members.iter().find(|agent| Some(agent.id) == message.from_agent)?;
+        Some(SwarmQuestion {
+            id: message.id,
+            agent_id: agent.id,
+            agent_name: agent.name.clone(),
+            subject: message.subject.clone(),
+            text: excerpt(&message.body, QUESTION_CHARS),
+            deadline: message.deadline,
+            overdue: message.is_overdue(&[], None, now),
+            created_at: message.created_at,
+        })
+    };
+    messages.iter().filter_map(question).collect()
 }
 
 /// What is known of a swarm besides its row.
@@ -196,16 +291,18 @@ pub(super) struct Known<'a> {
     pub(super) scaling: Vec<Scaling>,
     /// Which of its agents cannot be started, because their role is gone.
     pub(super) roleless: Vec<String>,
+    /// What its living members want to know of the user, the most urgent first.
+    pub(super) questions: Vec<SwarmQuestion>,
 }
 
 impl SwarmResource {
     pub(super) fn of(swarm: Swarm, known: Known<'_>, whole: bool) -> Self {
-        let Known { members, totals, runs, latest, scaling, roleless } = known;
+        let Known { members, totals, runs, latest, scaling, roleless, mut questions } = known;
         let living = members.iter().filter(|agent| super::can_work(agent)).count();
         let is_ending = members.iter().any(|agent| !agent.status.is_ended()) || !runs.is_empty();
         let status = if swarm.status == SwarmStatus::Stopped && is_ending { SwarmStatus::Stopping } else { swarm.status };
         let (health, health_reasons) = match status {
-            SwarmStatus::Active => health(members, living, runs, latest.as_ref(), totals, roleless),
+            SwarmStatus::Active => health(members, living, runs, latest.as_ref(), totals, roleless, &questions),
             SwarmStatus::Stopping | SwarmStatus::Stopped => (SwarmHealth::Down, vec![format!("it is {status}")]),
         };
         let mut tasks = SwarmTasks::default();
@@ -218,6 +315,8 @@ impl SwarmResource {
                 TaskStatus::Cancelled => &mut tasks.cancelled,
             } += count;
         }
+        let (next_step, open_questions) = (next_step(swarm.id, status, living, runs, tasks, &questions), questions.len());
+        questions.truncate(if whole { QUESTIONS_SHOWN } else { 0 });
         // Of those that came and went with its tasks there may be any number; `scaling` tells of them.
         let shown = members.iter().filter(|agent| whole && !(agent.scaled && agent.status == AgentStatus::Terminated));
         let agents = shown.map(|agent| SwarmAgent {
@@ -247,6 +346,8 @@ impl SwarmResource {
             latest_run: latest.filter(|_| whole),
             tasks,
             messages: totals.messages,
+            open_questions,
+            questions,
             circles_broken: totals.circles,
             turns: totals.usage.turns,
             cost_usd: totals.usage.cost_usd,
@@ -255,7 +356,7 @@ impl SwarmResource {
             created_at: swarm.created_at,
             updated_at: swarm.updated_at,
             stopped_at: swarm.stopped_at,
-            next_step: next_step(status, runs),
+            next_step,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::model::{
     id::{AgentId, MessageId, SwarmId, TaskId},
     task::Priority,
-    team::{Delivery, MessageKind, TeamMessage},
+    team::{Delivery, MessageKind, Recipient, TeamMessage},
 };
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -43,12 +43,16 @@ pub struct TeamMessageResource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub deadline: Option<DateTime<Utc>>,
-    /// Whether the deadline has passed and a recipient has not answered.
+    /// Whether the deadline has passed and a recipient, or you when it is for you, has not answered.
     pub overdue: bool,
     /// The message it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub in_reply_to: Option<MessageId>,
+    /// Your first answer to it, when it is for you.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub answered_by: Option<MessageId>,
     /// The agents that got it.
     pub recipients: Vec<DeliveryView>,
     /// When it was sent.
@@ -105,8 +109,9 @@ pub struct InboxPage {
 }
 
 impl TeamMessageResource {
-    /// The message with what became of it; `deliveries` may be those of other messages as well.
-    pub(super) fn new(message: TeamMessage, deliveries: &[Delivery], now: DateTime<Utc>) -> Self {
+    /// The message with what became of it; `deliveries` may be those of other messages as well. `answer`: the user's.
+    pub(super) fn new(message: TeamMessage, deliveries: &[Delivery], answer: Option<MessageId>, now: DateTime<Utc>) -> Self {
+        let answer = answer.filter(|_| message.to == Recipient::User);
         let own = deliveries.iter().filter(|delivery| delivery.message_id == message.id);
         let recipients = own.map(|delivery| DeliveryView {
             agent_id: delivery.agent_id,
@@ -117,7 +122,8 @@ impl TeamMessageResource {
         });
         Self {
             recipients: recipients.collect(),
-            overdue: message.is_overdue(deliveries, now),
+            overdue: message.is_overdue(deliveries, answer, now),
+            answered_by: answer,
             id: message.id,
             swarm_id: message.swarm_id,
             thread_id: message.thread_id,

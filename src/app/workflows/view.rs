@@ -8,7 +8,7 @@ use crate::{
         workflow::{
             ReviewVerdict, Workflow,
             file::{self, DefinitionSource},
-            plan::{Plan, RunState, StageState, StageView},
+            plan::{Plan, RunState, StageState, StageView, doubts, end_stages},
             run::{Answer, Record, WorkflowRun, WorkflowRunStatus},
         },
     },
@@ -24,6 +24,9 @@ use utoipa::ToSchema;
 const OUTPUT_CHARS: usize = 1_500;
 /// Most stages shown; items and iterations count.
 const STAGES_SHOWN: usize = 150;
+/// Most stages named whose outcome is not verified, and characters said of each.
+const DOUBTS_SHOWN: usize = 5;
+const DOUBT_CHARS: usize = 300;
 /// Most problems of files in an answer.
 const PROBLEMS_SHOWN: usize = 20;
 
@@ -183,9 +186,9 @@ pub struct WorkflowRunResource {
     pub swarm_id: Option<SwarmId>,
     /// Where it stands.
     pub status: WorkflowRunStatus,
-    /// Its stages with their items and iterations. Empty in lists.
+    /// Its stages with their items and iterations. Empty in lists and in the status of a swarm.
     pub stages: Vec<StageResource>,
-    /// What it waits for. Empty in lists.
+    /// What it waits for. Empty in lists and in the status of a swarm.
     pub waits_for: Vec<QuestionResource>,
     /// What came of it: text, or the last stage's structured output as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,7 +210,7 @@ pub struct WorkflowRunResource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub tokens: Option<i64>,
-    /// Names of the files it left, for `read_workflow_run_file`. Empty in lists.
+    /// Names of the files it left, for `read_workflow_run_file`. Empty in lists and in the status of a swarm.
     pub files: Vec<String>,
     /// Whether a real model or the rehearsal model answers.
     pub provenance: Provenance,
@@ -239,12 +242,34 @@ fn as_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn next_step(run: &WorkflowRun, questions: &[QuestionResource]) -> String {
+/// What to do with the outcome of a run that was completed.
+fn outcome_words(stages: &[StageView]) -> String {
+    if !stages.is_empty() && stages.iter().all(|stage| stage.state == StageState::Skipped) {
+        return "Nothing was done: the conditions of all stages were false. Tell the user, and look at the inputs it was begun \
+                with."
+            .into();
+    }
+    let doubts = doubts(stages);
+    if doubts.is_empty() {
+        return "Report the result.".into();
+    }
+    let mut named: Vec<String> = doubts.iter().take(DOUBTS_SHOWN).map(|doubt| excerpt(doubt, DOUBT_CHARS)).collect();
+    if doubts.len() > named.len() {
+        named.push(format!("and {} more", doubts.len() - named.len()));
+    }
+    format!("Report the result, and say plainly that it is not verified: stage {}.", named.join("; "))
+}
+
+/// `stages`: where they stand; none where they are not known, as in lists.
+fn next_step(run: &WorkflowRun, questions: &[QuestionResource], stages: Option<&[StageView]>) -> String {
     match run.status {
         WorkflowRunStatus::Running if run.cancel_requested => {
             "It is being stopped. Call get_workflow_run with wait_seconds=10.".into()
         }
         WorkflowRunStatus::Running => "Agents work. Call get_workflow_run with wait_seconds=40 until it has ended.".into(),
+        WorkflowRunStatus::Waiting if stages.is_none() => {
+            "Call get_workflow_run with its id: it shows what it asks, and the possible answers.".into()
+        }
         WorkflowRunStatus::Waiting => {
             let open: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();
             format!(
@@ -252,8 +277,17 @@ fn next_step(run: &WorkflowRun, questions: &[QuestionResource]) -> String {
                 open.join(", ")
             )
         }
-        WorkflowRunStatus::Complete => {
-            "Report the result. Details are in the stages' tasks (get_task) and the files (read_workflow_run_file).".into()
+        WorkflowRunStatus::Complete => stages.map_or_else(
+            || "Call get_workflow_run with its id: it shows the result, whether the stages are verified, and the files.".into(),
+            |stages| {
+                format!(
+                    "{} Details are in the stages' tasks (get_task) and the files (read_workflow_run_file).",
+                    outcome_words(stages)
+                )
+            },
+        ),
+        WorkflowRunStatus::Failed if stages.is_none() => {
+            "Tell the user why (failure). Call get_workflow_run with its id for the stage that failed.".into()
         }
         WorkflowRunStatus::Failed => {
             "Tell the user why (failure, and the stage that failed), then begin a new run if wanted.".into()
@@ -285,7 +319,7 @@ fn flatten(stages: &[StageView], record: &Record, into: &mut Vec<StageResource>)
 impl WorkflowRunResource {
     /// A run as lists show it.
     pub(in crate::app) fn brief(run: WorkflowRun) -> Self {
-        let next_step = next_step(&run, &[]);
+        let next_step = next_step(&run, &[], None);
         Self {
             id: run.id,
             workflow: run.workflow,
@@ -310,9 +344,22 @@ impl WorkflowRunResource {
         }
     }
 
+    /// A run as the status of its swarm shows it: as in lists, but it says what to do with its outcome.
+    pub(in crate::app) fn latest(run: WorkflowRun, record: &Record) -> Self {
+        if run.status != WorkflowRunStatus::Complete {
+            return Self::brief(run);
+        }
+        let outcome = outcome_words(&record.plan(&run).stages);
+        let next_step = format!("{outcome} Call get_workflow_run with its id for the whole result, the stages and the files.");
+        Self { next_step, ..Self::brief(run) }
+    }
+
     /// A run with all there is to say about it.
     pub(super) fn of(run: WorkflowRun, record: &Record, usage: AgentUsage, files: Vec<String>) -> Self {
-        let Plan { state, stages: views, .. } = record.plan(&run);
+        let Plan { state, stages: mut views, .. } = record.plan(&run);
+        if run.status.is_terminal() {
+            end_stages(&mut views);
+        }
         let mut stages = Vec::new();
         flatten(&views, record, &mut stages);
         let mut waits_for = Vec::new();
@@ -326,7 +373,8 @@ impl WorkflowRunResource {
                 options: question.options,
             }));
         }
-        let (next_step, result, task) = (next_step(&run, &waits_for), run.result.as_ref().map(as_text), run.input.task.clone());
+        let (next_step, result, task) =
+            (next_step(&run, &waits_for, Some(&views)), run.result.as_ref().map(as_text), run.input.task.clone());
         Self {
             stages,
             waits_for,

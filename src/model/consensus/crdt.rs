@@ -4,7 +4,8 @@
 //! join-semilattice, merged by their least upper bound, converge whatever the order, grouping and repetition of merges. Ours
 //! is a map from a unique key (voter, number) to a last-writer-wins register. A key belongs to the voter that made it, so
 //! nobody can overwrite or withdraw what another one contributed; in a later round a voter may rewrite or withdraw its own. Time
-//! is the round, and two writes of one round are ordered by their content, so that even those merge the same way everywhere.
+//! is the round, and two writes of one round are ordered by their content, so that even those merge the same way everywhere. Every
+//! contribution counts, so it ends when all have answered, or when time is over; then the document is of those who have.
 
 use super::{
     Next, OutcomeKind, Phase, Statement,

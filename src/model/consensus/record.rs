@@ -61,9 +61,15 @@ impl<'a> Record<'a> {
         self.living().filter(|place| !asked.contains(place)).collect()
     }
 
+    /// The voters whose answers are still to come.
+    pub(super) fn open(&self, round: u32, phase: Phase) -> impl Iterator<Item = usize> {
+        let open = self.of(round, phase).filter(|ballot| ballot.state == State::Asked);
+        open.map(|ballot| ballot.place).filter(|place| !self.lost.contains(place))
+    }
+
     /// Whether an answer is still to come.
     pub(super) fn is_open(&self, round: u32, phase: Phase) -> bool {
-        self.of(round, phase).any(|ballot| ballot.state == State::Asked && !self.lost.contains(&ballot.place))
+        self.open(round, phase).next().is_some()
     }
 
     /// Who said the same (given by place), the heaviest first; equal weights in the order of the choices, so that no arrival counts.
@@ -107,7 +113,7 @@ pub(super) fn outcome(kind: OutcomeKind, choice: Option<String>, why: String, gr
         places: group.voters.keys().copied().collect(),
         weight: group.weight,
     });
-    Outcome { kind, choice, why, tally: tally.collect(), dissent, equivocations: Vec::new() }
+    Outcome { kind, choice, why, tally: tally.collect(), dissent, equivocations: Vec::new(), silent: Vec::new() }
 }
 
 /// What others get to see of an answer.

@@ -9,7 +9,7 @@ mod turn;
 mod view;
 
 pub use turn::{AgentRef, Judged, Part, TurnKey, TurnSpec, TurnState};
-pub use view::{Question, StageState, StageView};
+pub use view::{Question, StageState, StageView, doubts, end_stages};
 
 use super::{
     ITEMS, OnExhausted, OnFailure, Stage, Workflow, prompt,

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     bus::Topic,
     model::{
-        consensus::{self, Next, OutcomeKind, Question},
+        consensus::{self, Next, Question},
         id::{AgentId, ProposalId, TaskId},
         proposal::{BallotRecord, BallotStatus, Proposal, ProposalStatus, ballots_of, close},
         run::Run,
@@ -18,6 +18,9 @@ use crate::{
 };
 use chrono::{DateTime, SubsecRound, Utc};
 use std::collections::{HashMap, HashSet};
+
+/// What is said of a voter that owes an answer when time is over.
+const SILENT: &str = "it was silent: it gave no answer before time was over";
 
 /// The turn of an open question, as far as it has got.
 type Turns = HashMap<TaskId, (Task, Option<Run>)>;
@@ -113,10 +116,7 @@ fn plan(
     let outcome = match consensus::next(rules, &ballots, &lost) {
         // Also when it is late: the answers are there.
         Next::Done(outcome) => Some(outcome),
-        _ if now >= proposal.deadline_at => {
-            let why = format!("no decision within {} seconds", proposal.timeout_seconds);
-            Some(consensus::interim(rules, &ballots, &lost, OutcomeKind::TimedOut, why))
-        }
+        _ if now >= proposal.deadline_at => Some(consensus::at_deadline(rules, &ballots, &lost, proposal.timeout_seconds)),
         Next::Wait => None,
         Next::Ask(questions) => {
             work.ask(&questions);
@@ -225,7 +225,15 @@ impl Work {
         if self.changed.is_empty() && asked.is_empty() && !is_over {
             return None;
         }
-        let reason = if is_over { "the proposal ended without it" } else { "its round ended without it" };
+        let silent = outcome.as_ref().map_or(&[][..], |outcome| &outcome.silent);
+        for place in silent {
+            self.proposal.seats[*place].lost.get_or_insert_with(|| SILENT.into());
+        }
+        let reason = match (is_over, silent.is_empty()) {
+            (true, true) => "the proposal ended without it",
+            (true, false) => SILENT,
+            (false, _) => "its round ended without it",
+        };
         let (closed, stopped) = close(&self.records, |record| is_over || record.round < round, reason, self.now);
         let changed = self.records.into_iter().enumerate().filter(|(index, _)| self.changed.contains(index));
         let settled = changed.map(|(_, record)| record).chain(closed).collect();

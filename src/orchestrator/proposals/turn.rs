@@ -49,7 +49,8 @@ pub(super) fn task_of(proposal: &Proposal, record: &BallotRecord, words: String,
     let seat = &proposal.seats[record.place];
     let question: String = proposal.question.chars().take(TITLE_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let left = u32::try_from((proposal.deadline_at - now).num_seconds()).unwrap_or(0);
-    // A voter that says nothing must not take the time of the steps that follow. Where none follow, the proposal ends first.
+    // A voter that says nothing must not take the time of the steps that follow. Where none follow, the
+    // proposal ends first, and stops it.
     let asks_again = proposal.rules.protocol.asks_again(proposal.rules.max_rounds);
     let timeout_seconds = if asks_again { (left / 2).max(1) } else { left + GRACE_SECONDS };
     Task {

@@ -8,7 +8,7 @@ use crate::{
         id::AgentId,
         swarm::Swarm,
         task::Priority,
-        team::{Circle, Draft, MessageKind, Post, Sender, TeamMessage, contacts_of, resolve},
+        team::{Circle, Draft, MessageKind, Post, Recipient, Sender, TeamMessage, contacts_of, resolve},
         tool::{ReadMessages, SendMessage},
     },
     store::{InboxFilter, TeamChange},
@@ -71,6 +71,12 @@ pub(super) async fn send(caller: &Caller<'_>, swarm: &Swarm, given: SendMessage)
             "the answer comes into your inbox; end your turn if there is nothing else to do, and you are woken by messages that require a response"
         };
         answer["note"] = words.into();
+    }
+    if post.message.requires_response && post.message.to == Recipient::User {
+        answer["note"] =
+            "the user sees your question in the status of the team; end your turn if there is nothing else to do, and the \
+                          answer comes as a message or as your next turn"
+                .into();
     }
     let mut outcome = told(&answer, None);
     let broken = post.circles.iter().map(|circle| EventKind::DelegationBroken {

@@ -85,8 +85,9 @@ async fn cli_an_answer_that_cannot_be_read_is_asked_for_once_more() {
         says("Step: vote", &choice("a")),
     ])
     .await;
-    let body = json!({"question": "Which?", "options": ["a", "b"], "voters": [{"type": "analyst", "count": 3}]});
-    let ended = decided(&app, &propose(&app, body).await).await;
+    // Who may veto is waited for.
+    let voters = json!([{"type": "analyst"}, {"type": "analyst", "veto": true}, {"type": "analyst"}]);
+    let ended = decided(&app, &propose(&app, json!({"question": "Which?", "options": ["a", "b"], "voters": voters})).await).await;
     assert_eq!(
         ballots(&ended),
         [
@@ -102,6 +103,41 @@ async fn cli_an_answer_that_cannot_be_read_is_asked_for_once_more() {
     let reason = ended["ballots"].as_array().expect("ballots").iter().find(|ballot| ballot["status"] == "abstained");
     assert!(reason.is_some_and(|ballot| ballot["reason"].as_str().is_some_and(|why| why.contains("asked again"))), "{ended}");
     assert_asked_once(&app, &ended).await;
+}
+
+/// Three of four are enough, so the last one's turn, which would never end, is stopped.
+#[tokio::test]
+async fn cli_a_quorum_does_not_wait_for_a_vote_that_can_change_nothing() {
+    let app = app_with(&[json!({"match": "You are voter 4 of ", "hang": 600.0}), says("Step: vote", &choice("a"))]).await;
+    let body = json!({"question": "Which?", "options": ["a", "b"], "voters": [{"type": "coder", "count": 4}]});
+    let ended = decided(&app, &propose(&app, body).await).await;
+    assert_eq!((&ended["status"], &ended["decision"]), (&json!("decided"), &json!("a")), "{ended}");
+    assert_eq!((&ended["tally"][0]["voters"], &ended["silent"]), (&json!([1, 2, 3]), &json!([])), "{ended}");
+    assert!(ended["voters"][3].get("lost").is_none(), "it was not waited for, so it was not silent: {ended}");
+    stopped_turn(&app, &ended, 4).await;
+}
+
+#[tokio::test]
+async fn cli_a_document_is_of_those_who_contributed_when_time_is_over() {
+    let edits = json!({"edits": [{"section": "a", "text": "Be quick."}], "rationale": "x", "confidence": 1});
+    let app = app_with(&[json!({"match": "You are voter 2 of ", "hang": 600.0}), says("Step: edit", &edits)]).await;
+    let voters = json!([{"type": "coder", "count": 2}]);
+    let body = json!({"question": "Which?", "options": ["a", "b"], "protocol": "crdt", "timeout_seconds": 15, "voters": voters});
+    let ended = decided(&app, &propose(&app, body).await).await;
+    assert_eq!((&ended["status"], &ended["decision"]), (&json!("decided"), &json!("## a\n\n- Be quick.")), "{ended}");
+    assert_eq!(ended["silent"], json!([2]), "{ended}");
+    assert!(ended["why"].as_str().is_some_and(|why| why.contains("voter 2 gave no answer")), "{ended}");
+    assert!(ended["voters"][1]["lost"].as_str().is_some_and(|why| why.contains("silent")), "{ended}");
+    stopped_turn(&app, &ended, 2).await;
+}
+
+/// Panics unless the turn of a voter that has not answered is over.
+async fn stopped_turn(app: &TestApp, ended: &Value, voter: i64) {
+    let ballot = ended["ballots"].as_array().expect("ballots").iter().find(|ballot| ballot["voter"] == voter).expect("one");
+    assert_eq!(ballot["status"], "abstained", "{ballot}");
+    let task = app.ended(&json!({"id": ballot["task_id"]})).await;
+    assert_eq!(task["status"], "cancelled", "{task}");
+    until("no process is left", || app.agent_processes().is_empty()).await;
 }
 
 #[tokio::test]

@@ -111,6 +111,36 @@ async fn waiting_tasks_are_counted_in_a_burst_for_a_key_and_for_the_gateway() {
     assert_eq!((made_again.len(), count(app, &ann, "tasks").await), (1, 5), "the place of a cancelled task is free");
 }
 
+/// A proposal counts with all its voters, from the moment it is made.
+#[tokio::test]
+async fn voters_are_counted_in_a_burst_as_waiting_turns_and_as_agents() {
+    let it = StandIn::patient(&[("MAS_RUNNER__MAX_LIVE_AGENTS", "1")]).await;
+    let app = &it.app;
+    // Somebody works, and nobody else can.
+    let working = app.create(&json!({}), json!({})).await;
+    it.task_until(&working, runs).await;
+    let ann = make_key(app, &["--user", "ann", "--max-queued-tasks", "5"]);
+    let proposal = |voters: usize| json!({"question": "Which?", "voters": [{"type": "coder", "count": voters}]});
+    let made = burst(app, &ann, "/consensus/propose", &proposal(2), "max_queued_tasks = 5", "your key").await;
+    assert_eq!(made.len(), 2);
+    let body = json!({"title": "t", "description": "d"});
+    assert_eq!(burst(app, &ann, "/tasks", &body, "max_queued_tasks = 5", "your key").await.len(), 1, "one is left");
+    let cancel = format!("/consensus/{}/cancel", made[0]["id"].as_str().expect("an id"));
+    app.send(app.request_as(Some(&ann), Method::POST, &cancel).json(&json!({}))).await.expect(200);
+    let three = app.send(app.request_as(Some(&ann), Method::POST, "/consensus/propose").json(&proposal(3))).await;
+    refusal(&three, "max_queued_tasks = 5", "your key");
+    let made = burst(app, &ann, "/consensus/propose", &proposal(2), "max_queued_tasks = 5", "your key").await;
+    assert_eq!(made.len(), 1, "the places of a cancelled proposal are free");
+
+    let bob = make_key(app, &["--user", "bob", "--max-agents", "5"]);
+    let made = burst(app, &bob, "/consensus/propose", &proposal(2), "max_agents = 5", "your key").await;
+    assert_eq!(made.len(), 2, "each voter of a quorum is an agent for its turn");
+    let raft = json!({"question": "Which?", "protocol": "raft", "voters": [{"type": "coder", "count": 3}]});
+    let raft = app.send(app.request_as(Some(&bob), Method::POST, "/consensus/propose").json(&raft)).await;
+    refusal(&raft, "max_agents = 5", "your key");
+    assert_eq!(count(app, &bob, "agents").await, 0);
+}
+
 #[tokio::test]
 async fn a_key_never_has_more_processes_than_it_may_and_holds_up_nobody_else() {
     let it = StandIn::patient(&[]).await;

@@ -126,7 +126,10 @@ async fn a_message_comes_back_as_it_was_and_sending_it_again_changes_nothing() {
     assert_eq!(store.get_team_message(SwarmId::generate(), first.message.id).await.expect("read"), None, "another swarm");
     let deliveries = store.list_deliveries(&[first.message.id]).await.expect("listed");
     assert_eq!(deliveries.len(), 1);
-    assert!(stored.is_overdue(&deliveries, Utc::now() + TimeDelta::minutes(2)) && !stored.is_overdue(&deliveries, Utc::now()));
+    assert!(
+        stored.is_overdue(&deliveries, None, Utc::now() + TimeDelta::minutes(2))
+            && !stored.is_overdue(&deliveries, None, Utc::now())
+    );
 
     let mut answer =
         post(Draft { in_reply_to: Some(stored.clone()), ..draft(Recipient::Agent(one.id)) }, &swarm, &[&one, &two], &two);
@@ -135,7 +138,7 @@ async fn a_message_comes_back_as_it_was_and_sending_it_again_changes_nothing() {
     assert_eq!(answer.message.thread_id, first.message.id);
     let deliveries = store.list_deliveries(&[first.message.id]).await.expect("listed");
     assert_eq!(deliveries[0].answered_by, Some(answer.message.id));
-    assert!(deliveries[0].read_at.is_some() && !stored.is_overdue(&deliveries, Utc::now() + TimeDelta::minutes(2)));
+    assert!(deliveries[0].read_at.is_some() && !stored.is_overdue(&deliveries, None, Utc::now() + TimeDelta::minutes(2)));
     store.end().await;
 }
 

@@ -67,6 +67,34 @@ async fn cli_a_swarm_grows_for_tasks_and_shrinks_when_there_are_none() {
 }
 
 #[tokio::test]
+async fn cli_the_next_step_of_a_swarm_is_true_while_it_works_on_tasks_and_when_nobody_is_left() {
+    let app = TestApp::start().await;
+    let swarm = spawn(&app, json!({"agents": [{"type": "coder"}]})).await;
+    assert!(swarm["next_step"].as_str().expect("words").contains("It is free"), "{swarm}");
+    let tasks = [give(&app, &swarm, "one", 1_500).await, give(&app, &swarm, "two", 1_500).await];
+    let busy = status(&app, &swarm).await;
+    let words = busy["next_step"].as_str().expect("words");
+    assert!(words.contains("works on tasks") && words.contains("get_swarm_status") && !words.contains("stop"), "{busy}");
+    let path = format!("/swarm/status?wait_seconds=40&swarm_id={}", id(&swarm));
+    let free = loop {
+        let waited = app.get(&path).await.expect(200)["swarms"][0].clone();
+        if waited["tasks"]["complete"] == 2 {
+            break waited;
+        }
+        assert!(waited["next_step"].as_str().expect("words").contains("works on tasks"), "{waited}");
+    };
+    assert!(free["next_step"].as_str().expect("words").contains("It is free"), "{free}");
+    all_complete(&app, &tasks).await;
+
+    let agent = free["agents"][0]["id"].as_str().expect("an id");
+    app.post(&format!("/agents/{agent}/terminate"), &json!({"wait_seconds": 40})).await.expect(200);
+    let down = status(&app, &swarm).await;
+    assert_eq!(down["health"], "down", "{down}");
+    let words = down["next_step"].as_str().expect("words");
+    assert!(words.contains("None of its agents can work") && words.contains("resume_agent"), "{down}");
+}
+
+#[tokio::test]
 async fn cli_members_that_were_added_work_on_no_objective_until_they_are_asked_to_stay() {
     let app = TestApp::start().await;
     let swarm = spawn(&app, json!({"agents": [{"type": "coder"}], "topology": "ring", "auto_scale": true})).await;

@@ -264,3 +264,50 @@ fn a_stage_names_its_cli_and_an_agent_has_one() {
     let group = format!("{head}  - name: g\n    backend: claude-flow\n    stages:\n    {}", stage("a", ""));
     assert!(file::parse(&group, &|_| true).expect_err("a group")[0].to_string().contains("backend"), "{group}");
 }
+
+#[test]
+fn in_a_run_that_has_ended_no_stage_works_or_waits() {
+    let mut game = Game::new(
+        "  - {name: a, role: coder, prompt: go}\n  - {name: b, role: coder, prompt: go, inputs: []}\n  - {name: c, role: coder, \
+         prompt: go, inputs: [a], on_failure: ask}\n  - {name: d, role: coder, prompt: go, inputs: [c]}\n",
+    );
+    let words_of = |stages: &[StageView]| stages.iter().map(|stage| stage.state.as_str()).collect::<Vec<_>>().join(" ");
+    let ended = |game: &Game| {
+        let mut stages = game.look().stages;
+        end_stages(&mut stages);
+        words_of(&stages)
+    };
+    assert_eq!(
+        (words_of(&game.look().stages).as_str(), ended(&game).as_str()),
+        ("running running pending pending", "skipped skipped skipped skipped")
+    );
+    game.run(|name, _| match name {
+        "c" => failed(),
+        _ => done(&json!("made")),
+    });
+    game.turns.insert(TurnKey { path: "b".into(), round: 0, part: Part::Work, attempt: 0 }, TurnState::Running);
+    assert_eq!(words_of(&game.look().stages), "complete running waiting pending");
+    assert_eq!(ended(&game), "complete cancelled cancelled skipped");
+}
+
+#[test]
+fn doubts_name_what_is_not_verified_and_why() {
+    let mut game = Game::new(
+        "  - {name: a, role: coder, prompt: go, review: {max_revisions: 0, on_exhausted: accept}}\n  - {name: b, role: coder, prompt: \
+         go, on_failure: skip}\n",
+    );
+    let plan = game.run(|name, spec| match name {
+        "b" => failed(),
+        _ if spec.key.part == Part::Review => verdict("NEEDS_REVISION"),
+        _ => done(&json!("made")),
+    });
+    assert!(matches!(plan.state, RunState::Complete(_)), "{:?}", plan.state);
+    assert_eq!(doubts(&plan.stages), ["`a` its review said NEEDS_REVISION: mend it", "`b` failed and was left out: broke"]);
+    let mut sound = Game::new("  - {name: a, role: coder, prompt: go, review: {max_revisions: 1}}\n");
+    let plan = sound.run(|_, spec| match (spec.key.part, spec.key.round) {
+        (Part::Review, 0) => verdict("NEEDS_REVISION"),
+        (Part::Review, _) => verdict("APPROVED"),
+        _ => done(&json!("made")),
+    });
+    assert_eq!(doubts(&plan.stages), Vec::<String>::new(), "what was mended is no doubt");
+}

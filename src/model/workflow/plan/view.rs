@@ -25,10 +25,12 @@ word_enum! {
         Complete = "complete",
         /// Done as far as it went, but not verified.
         Unverified = "unverified",
-        /// Left out, because its condition was not true.
+        /// Left out: its condition was not true, or the run ended before it.
         Skipped = "skipped",
         /// It failed.
         Failed = "failed",
+        /// The run ended in the middle of it.
+        Cancelled = "cancelled",
     }
 }
 
@@ -68,6 +70,43 @@ pub struct Question {
     pub words: String,
     /// The possible answers.
     pub options: Vec<Answer>,
+}
+
+/// Makes the stages those of a run that has ended: none works or waits any more.
+pub fn end_stages(stages: &mut [StageView]) {
+    for stage in stages {
+        end_stages(&mut stage.children);
+        let is_begun = !stage.turns.is_empty() || stage.children.iter().any(|child| child.state != StageState::Skipped);
+        stage.state = match stage.state {
+            StageState::Pending => StageState::Skipped,
+            // It was its turn, but nobody had begun.
+            StageState::Running if !is_begun => StageState::Skipped,
+            StageState::Running | StageState::Review | StageState::Revision | StageState::Waiting => StageState::Cancelled,
+            ended => ended,
+        };
+    }
+}
+
+/// What speaks against taking the result for good, a line for each stage that is not verified: what its review asked for, or
+/// why it was left out.
+pub fn doubts(stages: &[StageView]) -> Vec<String> {
+    let mut found = Vec::new();
+    for stage in stages {
+        if stage.state == StageState::Unverified {
+            let issues = if stage.issues.is_empty() { String::new() } else { format!(": {}", stage.issues.join("; ")) };
+            let why = match (&stage.failure, stage.verdict) {
+                (Some(failure), _) => format!("failed and was left out: {}", failure.detail),
+                (None, Some(verdict)) => format!("its review said {verdict}{issues}"),
+                (None, None) => "was taken as it is, although what it repeats for was not reached".into(),
+            };
+            found.push(format!("`{}` {why}", stage.path));
+        }
+        // Of iterations the last one counts.
+        let is_iteration = |child: &StageView| child.path.strip_prefix(&stage.path).is_some_and(|rest| rest.starts_with('~'));
+        let iterations = stage.children.iter().filter(|child| is_iteration(child)).count();
+        found.extend(doubts(&stage.children[iterations.saturating_sub(1)..]));
+    }
+    found
 }
 
 impl StageView {
