@@ -3,7 +3,8 @@
 //! Weighted voting after Gifford, *Weighted voting for replicated data* (SOSP 1979): the threshold is a share of the weight
 //! of all voters, those who abstain or are lost included, and is always above one half, so that no two choices can reach
 //! it. Ours is the veto: when a voter that has one voted for something else than the choice that reached the threshold, the
-//! proposal is rejected. Voters see nothing of each other. It ends as soon as no vote that is still to come can change how.
+//! proposal is rejected. Voters see nothing of each other. How it ends stands as soon as no vote that is still to come can change it;
+//! those who are at work are then heard for a while longer.
 
 use super::{
     Next, OutcomeKind, Phase, WEIGHT_UNIT, decimal,

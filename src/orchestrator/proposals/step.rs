@@ -7,7 +7,7 @@ use super::{
 use crate::{
     bus::Topic,
     model::{
-        consensus::{self, Next, Question},
+        consensus::{self, Next, Protocol, Question},
         id::{AgentId, ProposalId, TaskId},
         proposal::{BallotRecord, BallotStatus, Proposal, ProposalStatus, ballots_of, close},
         run::Run,
@@ -16,11 +16,14 @@ use crate::{
     orchestrator::Orchestrator,
     store::{Advanced, ProposalStep, StoreError},
 };
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use std::collections::{HashMap, HashSet};
 
 /// What is said of a voter that owes an answer when time is over.
 const SILENT: &str = "it was silent: it gave no answer before time was over";
+
+/// What a voter gets beyond twice the time of the slowest one before it.
+const LITTLE_MORE: TimeDelta = TimeDelta::seconds(10);
 
 /// The turn of an open question, as far as it has got.
 type Turns = HashMap<TaskId, (Task, Option<Run>)>;
@@ -114,6 +117,7 @@ fn plan(
     let (rules, lost) = (&work.proposal.rules, work.proposal.lost());
     let ballots = ballots_of(&work.records);
     let outcome = match consensus::next(rules, &ballots, &lost) {
+        Next::Done(_) if work.hears_more() => None,
         // Also when it is late: the answers are there.
         Next::Done(outcome) => Some(outcome),
         _ if now >= proposal.deadline_at => Some(consensus::at_deadline(rules, &ballots, &lost, proposal.timeout_seconds)),
@@ -138,6 +142,16 @@ struct Work {
 }
 
 impl Work {
+    /// Whether a vote whose outcome stands already stays open for those who are still at work: what they say may be the dissent.
+    /// They get twice as long as the slowest answer took so far, and a little more.
+    fn hears_more(&self) -> bool {
+        let took = self.records.iter().filter_map(|record| Some(record.cast_at? - record.asked_at));
+        let patience = took.max().unwrap_or_default() * 2 + LITTLE_MORE;
+        self.proposal.rules.protocol == Protocol::Quorum
+            && self.now < self.proposal.deadline_at
+            && self.records.iter().any(|it| it.status == BallotStatus::Asked && self.now < it.asked_at + patience)
+    }
+
     /// Takes over what came of a turn.
     fn settle(&mut self, index: usize, task: &Task, run: Option<&Run>) {
         let record = &mut self.records[index];

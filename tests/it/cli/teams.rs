@@ -44,8 +44,7 @@ async fn cli_a_swarm_is_spawned_set_to_work_looked_at_and_stopped() {
 async fn cli_a_proposal_is_decided() {
     let app = TestApp::start().await;
     let question = ["consensus", "propose", "Which wood?", "--option", "oak", "--option", "ash", "--voter", "coder:3"];
-    // So that nobody is left out.
-    let decided = mas(&app, &[&question[..], &["--threshold", "unanimous", "--wait"]].concat());
+    let decided = mas(&app, &[&question[..], &["--wait"]].concat());
     assert_eq!((decided.code, decided.out.as_str()), (Some(0), "oak\n"), "{decided:?}");
     assert!(decided.err.contains("3 of 3 votes"), "{decided:?}");
     let list = mas(&app, &["consensus", "status", "--status", "decided"]).good();

@@ -7,20 +7,18 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn cli_a_quorum_decides_and_shows_who_voted_what_and_why() {
-    // One at a time, so that the one who is against it has its say.
-    let rules = [says(&voter(1, "vote"), &choice("PostgreSQL")), says("Step: vote", &choice("SQLite"))];
-    let app = app_set(&[("MAS_RUNNER__MAX_LIVE_AGENTS", "1")], &rules).await;
+    let app = app_with(&[says(&voter(3, "vote"), &choice("PostgreSQL")), says("Step: vote", &choice("SQLite"))]).await;
     let body = json!({
         "question": "Which database?", "options": ["SQLite", "PostgreSQL"],
-        "voters": [{"type": "reviewer"}, {"type": "architect", "count": 2}], "idempotency_key": "database",
+        "voters": [{"type": "architect", "count": 2}, {"type": "reviewer"}], "idempotency_key": "database",
     });
     let proposal = propose(&app, body.clone()).await;
     assert_eq!((&proposal["status"], &proposal["protocol"], &proposal["round"]), (&json!("open"), &json!("quorum"), &json!(1)));
     let ended = decided(&app, &proposal).await;
     assert_eq!((&ended["status"], &ended["decision"]), (&json!("decided"), &json!("SQLite")), "{ended}");
     assert_eq!(ended["why"], "`SQLite` has 2 of 3 votes, more than half is needed");
-    assert_eq!(ended["tally"][0], json!({"choice": "SQLite", "voters": [2, 3], "weight": 2.0}));
-    assert_eq!(ended["dissent"], json!([{"voter": 1, "choice": "PostgreSQL", "rationale": "because of PostgreSQL"}]));
+    assert_eq!(ended["tally"][0], json!({"choice": "SQLite", "voters": [1, 2], "weight": 2.0}));
+    assert_eq!(ended["dissent"], json!([{"voter": 3, "choice": "PostgreSQL", "rationale": "because of PostgreSQL"}]));
     assert_eq!(ended["provenance"], "rehearsal");
     for ballot in ended["ballots"].as_array().expect("ballots") {
         assert!(ballot["confidence"] == 0.9 && ballot["cast_at"].is_string() && ballot["run_id"].is_string(), "{ballot}");
