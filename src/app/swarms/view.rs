@@ -72,7 +72,7 @@ pub struct SwarmQuestion {
     pub agent_name: String,
     /// What it is about.
     pub subject: String,
-    /// The beginning of the question; `list_team_messages` has the whole.
+    /// The beginning of the question; the whole is among the messages of the team.
     pub text: String,
     /// When the answer should be there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -231,8 +231,8 @@ fn next_step(
         SwarmStatus::Active => {}
     }
     if living == 0 {
-        return "None of its agents can work. Bring one back (resume_agent) or add some (scale_swarm); else stop it (stop_swarm) and \
-                spawn another one."
+        return "None of its agents can work. Bring one back (resume_agent), add some with `mas swarm scale`, or stop it (stop_swarm) \
+                and spawn another one."
             .into();
     }
     let asked = questions.first().map(asked).unwrap_or_default();
