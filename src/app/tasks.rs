@@ -141,7 +141,8 @@ impl App {
         Ok(CreatedTask { task: self.task_resource(task).await?, is_new })
     }
 
-    /// Stores a task or message unless it is known, with the answer it gives to a question, and tells the runner. Whether it is new comes with it.
+    /// Stores a task or message unless it is known, with the answer it gives to a question, and tells the runner. Whether it
+    /// is new comes with it.
     async fn insert_task(&self, task: Task, quota: &Quota, answer: Option<TeamChange>) -> Result<(Task, bool), AppError> {
         let inserted = self.store.insert_task_and(&task, quota, answer).await;
         if !matches!(inserted, Ok(Inserted::New)) {

@@ -38,10 +38,7 @@ async fn cli_an_agent_takes_turns_and_keeps_its_context() {
     let after = app.get(&path_of(&agent, "")).await.expect(200);
     assert_eq!((&after["turns"], &after["process"]["pid"]), (&json!(2), &agent["process"]["pid"]), "{after}");
     let costs = [&first, &second].map(|task| task["cost_usd"].as_f64().expect("a cost"));
-    assert!(
-        (after["cost_usd"].as_f64().expect("a cost") - costs.iter().sum::<f64>()).abs() < 2e-6,
-        "each is rounded to millionths: {after} {costs:?}"
-    );
+    assert!((after["cost_usd"].as_f64().expect("a cost") - costs.iter().sum::<f64>()).abs() < 1e-9, "{after} {costs:?}");
     // One log for the agent, one for each turn.
     for task in [&first, &second] {
         let events = app.events(task).await;
